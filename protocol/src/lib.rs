@@ -1,0 +1,22 @@
+#![doc = include_str!("specification.md")]
+
+mod answer;
+pub mod codec;
+pub mod endpoint;
+mod failure;
+pub mod frame;
+mod name;
+mod refusal;
+mod request;
+mod token;
+mod url;
+
+pub use answer::{
+    Activity, Answer, CredentialStatus, DaemonStatus, FailureReport, TokenGrant, TokenStatus, VaultState,
+};
+pub use failure::{Failure, FailureClass, FailureCode, RequestId};
+pub use name::{Audience, ClientId, CredentialName, Description, Domain, NameError};
+pub use refusal::{Refusal, RefusalClass, RefusalCode};
+pub use request::{BodyEncoding, NewCredential, REQUEST_COUNT, Request, UnlockWith};
+pub use token::{AccessToken, ClientSecret, Fingerprint, Passphrase, SecretTextError};
+pub use url::{BaseUrl, TokenUrl, UrlError, is_plain_http};

@@ -1,0 +1,150 @@
+//! What a client can ask for.
+//!
+//! The order of [`Request`]'s variants and of every field is the wire format: new variants are added at the end, and
+//! anything else is a new protocol version.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Audience, BaseUrl, ClientId, ClientSecret, CredentialName, Description, Fingerprint, Passphrase, TokenUrl,
+};
+
+/// One request. Durations travel as seconds and nanoseconds; a deadline counts from the arrival of the frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// 0: a token that is valid now, and for at least `min_ttl` where Procurify can be reached. Answered by
+    /// [`Answer::Token`](crate::Answer::Token).
+    Get {
+        /// Whose token.
+        name: CredentialName,
+        /// How long it should still live. A held token that is valid but shorter is handed out when nothing better
+        /// can be had before the deadline: compare its expiry.
+        min_ttl: Duration,
+        /// How long the caller is willing to wait.
+        deadline: Duration,
+    },
+    /// 1: the API answered 401 to the token with this fingerprint. Forgotten only if it is still the current one.
+    /// Answered by [`Answer::Done`](crate::Answer::Done).
+    Invalidate {
+        /// Whose token.
+        name: CredentialName,
+        /// Which token.
+        fingerprint: Fingerprint,
+    },
+    /// 2: the credentials in order of their names, at most 100 behind `after`. Answered by
+    /// [`Answer::Credentials`](crate::Answer::Credentials).
+    List {
+        /// The last name of the page before.
+        after: Option<CredentialName>,
+    },
+    /// 3: one credential. Answered by [`Answer::Credential`](crate::Answer::Credential).
+    Describe {
+        /// Which.
+        name: CredentialName,
+    },
+    /// 4: the daemon itself; answered in every state by [`Answer::Status`](crate::Answer::Status).
+    Status,
+    /// 5: make a vault that `key` opens. Answered by [`Answer::Initialised`](crate::Answer::Initialised).
+    Init {
+        /// What will open it.
+        key: UnlockWith,
+    },
+    /// 6: open the vault. Answered by [`Answer::Done`](crate::Answer::Done).
+    Unlock {
+        /// What opens it.
+        key: UnlockWith,
+    },
+    /// 7: forget the vault key and every token. Answered by [`Answer::Done`](crate::Answer::Done).
+    Lock,
+    /// 8: store a credential durably. Nothing is asked of Procurify. Answered by
+    /// [`Answer::Done`](crate::Answer::Done) once it is on the disk.
+    Add(Box<NewCredential>),
+    /// 9: store a second pair of client credentials durably beside the one in use. Answered by
+    /// [`Answer::Done`](crate::Answer::Done).
+    Stage {
+        /// For which credential.
+        name: CredentialName,
+        /// The new client id.
+        client_id: ClientId,
+        /// The new client secret.
+        client_secret: ClientSecret,
+        /// Whether a staged pair that was never promoted may be thrown away for this one.
+        replace: bool,
+    },
+    /// 10: try the staged pair; if it brings a token it becomes the one in use, and the pair so far is kept as the
+    /// previous one. Answered by [`Answer::Token`](crate::Answer::Token).
+    Promote {
+        /// For which credential.
+        name: CredentialName,
+        /// How long the caller is willing to wait.
+        deadline: Duration,
+    },
+    /// 11: exchange the pair in use and the previous one. Answered by [`Answer::Done`](crate::Answer::Done).
+    Rollback {
+        /// For which credential.
+        name: CredentialName,
+    },
+    /// 12: ask Procurify for a new token now, at most one request whoever asks. Answered by
+    /// [`Answer::Token`](crate::Answer::Token).
+    Refresh {
+        /// Whose token.
+        name: CredentialName,
+        /// Whether to try even though Procurify rejected these client credentials or asked for patience.
+        retry: bool,
+        /// How long the caller is willing to wait.
+        deadline: Duration,
+    },
+    /// 13: forget a credential with its secret. Answered by [`Answer::Done`](crate::Answer::Done) once it is gone
+    /// from the disk.
+    Remove {
+        /// Which.
+        name: CredentialName,
+    },
+    /// 14: stop the daemon. Answered by [`Answer::Done`](crate::Answer::Done).
+    Stop,
+}
+
+/// How many requests this version knows: their numbers are below it.
+pub const REQUEST_COUNT: u32 = 15;
+
+/// What opens a vault.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum UnlockWith {
+    /// 0: the key file named in the daemon's configuration; a request never names a path.
+    KeyFile,
+    /// 1: a passphrase.
+    Passphrase(Passphrase),
+}
+
+/// A credential as it is enrolled.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NewCredential {
+    /// Its name; the domain in it is the one its tokens must be for.
+    pub name: CredentialName,
+    /// What a person wrote about it.
+    pub description: Description,
+    /// The client id.
+    pub client_id: ClientId,
+    /// The client secret.
+    pub client_secret: ClientSecret,
+    /// Where the API lives.
+    pub base_url: BaseUrl,
+    /// Where tokens are requested.
+    pub token_url: TokenUrl,
+    /// The audience of the token request.
+    pub audience: Audience,
+    /// How the token request is written.
+    pub body_encoding: BodyEncoding,
+}
+
+/// How a token request is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BodyEncoding {
+    /// 0: `application/json`, as Procurify documents it.
+    #[default]
+    Json,
+    /// 1: `application/x-www-form-urlencoded`, as RFC 6749 §4.4.2 has it.
+    Form,
+}
