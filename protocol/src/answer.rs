@@ -2,6 +2,8 @@
 //!
 //! As in [`request`](crate::Request), order is format.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +40,10 @@ pub enum Answer {
 }
 
 /// A token and where it may be sent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenGrant {
     /// The token.
-    pub token: AccessToken,
+    pub token: Arc<AccessToken>,
     /// Where the API lives. A token is sent nowhere else.
     pub base_url: BaseUrl,
 }

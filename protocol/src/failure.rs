@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Domain;
+
 /// What became of a token request that brought no token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -19,11 +21,13 @@ pub struct Failure {
     pub request_id: Option<RequestId>,
     /// How long the server asked to be left alone.
     pub retry_after: Option<Duration>,
+    /// Which domain the token was for, where that was another one.
+    pub domain: Option<Domain>,
 }
 
 impl From<FailureCode> for Failure {
     fn from(code: FailureCode) -> Self {
-        Self { code, http_status: None, request_id: None, retry_after: None }
+        Self { code, http_status: None, request_id: None, retry_after: None, domain: None }
     }
 }
 
@@ -74,6 +78,8 @@ failure_codes! {
     SERVER_ERROR = 105, "server-error";
     /// The proxy could not be reached or refused the tunnel.
     PROXY = 106, "proxy";
+    /// The API answered 401 to two new tokens in a row, so a third is not asked for at once.
+    TOKENS_REFUSED = 107, "tokens-refused";
 
     /// 429.
     THROTTLED = 201, "throttled";
@@ -84,6 +90,8 @@ failure_codes! {
     ACCESS_DENIED = 302, "access-denied";
     /// The token is for another domain than the one asked for.
     WRONG_DOMAIN = 303, "wrong-domain";
+    /// The stored client secret cannot be opened, so nothing was sent.
+    SECRET_UNREADABLE = 304, "secret-unreadable";
 
     /// 404, 405, 410 or 415: no token endpoint lives at the token URL.
     NO_TOKEN_ENDPOINT = 401, "no-token-endpoint";

@@ -86,6 +86,8 @@ refusal_codes! {
     VAULT_UNUSABLE = 304, "vault-unusable";
     /// The change could not be written; the vault is as it was before.
     NOT_STORED = 305, "not-stored";
+    /// The change was made, but the disk did not confirm it: a power loss may undo it.
+    NOT_CONFIRMED = 306, "not-confirmed";
 
     /// No credential has this name.
     UNKNOWN_CREDENTIAL = 400, "unknown-credential";

@@ -36,11 +36,21 @@ impl AccessToken {
         fingerprint: Fingerprint,
         expires_at: DateTime<Utc>,
     ) -> Result<Self, SecretTextError> {
-        if is_b64token(&value) {
+        if Self::is_well_formed(&value) {
             Ok(Self { value, fingerprint, expires_at })
         } else {
             Err(SecretTextError::Token)
         }
+    }
+
+    /// Whether a text could be sent as a Bearer token: a `b64token` (RFC 6750 §2.1) of at most 16 KiB.
+    #[expect(clippy::disallowed_methods, reason = "the grammar of the token is checked here")]
+    pub fn is_well_formed(value: &SecretString) -> bool {
+        let text = value.expose_secret();
+        let body = text.trim_end_matches('=');
+        text.len() <= MAX_TOKEN
+            && !body.is_empty()
+            && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
     }
 
     /// The token itself.
@@ -206,15 +216,6 @@ impl TryFrom<SecretText> for Passphrase {
 #[expect(clippy::disallowed_methods, reason = "the codec is how a secret crosses the wire")]
 fn serialize_secret<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the grammar of the token is checked here, once")]
-fn is_b64token(value: &SecretString) -> bool {
-    let text = value.expose_secret();
-    let body = text.trim_end_matches('=');
-    text.len() <= MAX_TOKEN
-        && !body.is_empty()
-        && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
 const MAX_TOKEN: usize = 16 * 1024;

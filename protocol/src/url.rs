@@ -145,7 +145,9 @@ fn checked(text: &str) -> Result<Uri, UrlError> {
     }
     let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
     let authority = uri.authority().ok_or(UrlError::Malformed)?;
-    if authority.as_str().contains('@') || authority.host().is_empty() {
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let has_bad_port = !port.is_empty() && authority.port_u16().is_none();
+    if authority.as_str().contains('@') || authority.host().is_empty() || has_bad_port {
         return Err(UrlError::Malformed);
     }
     match uri.scheme_str() {
@@ -189,6 +191,8 @@ mod tests {
     #[case("https://acme.procurify.com/#x", UrlError::Malformed)]
     #[case("https://acme.procurify.com/?a=b", UrlError::Malformed)]
     #[case("https://acme.procurify.com//", UrlError::Malformed)]
+    #[case("https://a:99999", UrlError::Malformed)]
+    #[case("https://a:", UrlError::Malformed)]
     #[case("https://a b", UrlError::Malformed)]
     #[case("", UrlError::Malformed)]
     fn bad_base_urls(#[case] text: &str, #[case] error: UrlError) {

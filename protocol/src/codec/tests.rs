@@ -33,6 +33,7 @@ fn buffered(buffer: &mut FrameBuffer, bytes: &[u8]) {
 fn example(name: &str) -> Vec<u8> {
     let expires_at: DateTime<Utc> = Utc.with_ymd_and_hms(2027, 1, 15, 8, 0, 0).unwrap();
     let acme = "acme".parse().unwrap();
+    let fingerprint = Fingerprint::from_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
     let request = |request| encode_request(7, &request).unwrap().to_vec();
     let reply = |reply| encode_reply(7, &reply).unwrap().to_vec();
     match name {
@@ -50,10 +51,7 @@ fn example(name: &str) -> Vec<u8> {
             .unwrap(),
             base_url: "https://acme.procurify.com".parse().unwrap(),
         }))),
-        "invalidate" => request(Request::Invalidate {
-            name: acme,
-            fingerprint: Fingerprint::from_bytes([1, 2, 3, 4, 5, 6, 7, 8]),
-        }),
+        "invalidate" => request(Request::Invalidate { name: acme, fingerprint }),
         "done" => reply(Ok(Answer::Done)),
         "list" => request(Request::List { after: None }),
         "status" => request(Request::Status),
