@@ -1,0 +1,403 @@
+//! The configuration file: words in, valid types out.
+//!
+//! Every key is optional and an unknown one is an error with its line and column. What the words do to the running
+//! daemon is for `startup`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcetera::BaseStrategy;
+use serde::{Deserialize, Deserializer, de};
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+
+use crate::refresh::Policy;
+use crate::vault::VaultPaths;
+
+/// The file as it is written.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Where to listen.
+    pub socket: Option<AbsolutePath>,
+    /// How many callers are served at once.
+    pub max_connections: MaxConnections,
+    /// The vault.
+    pub vault: VaultConfig,
+    /// The sealed tokens.
+    pub cache: CacheConfig,
+    /// Token requests.
+    pub issuer: IssuerConfig,
+    /// When tokens are refreshed.
+    pub refresh: RefreshConfig,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// `[vault]`
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct VaultConfig {
+    /// The sealed file.
+    pub path: Option<AbsolutePath>,
+    /// The key file, which should not stand in the same folder.
+    pub key_file: Option<AbsolutePath>,
+}
+
+/// `[cache]`
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CacheConfig {
+    /// The file.
+    pub path: Option<AbsolutePath>,
+}
+
+/// `[issuer]`
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct IssuerConfig {
+    /// A PEM file with certificates that are trusted beside the system's.
+    pub extra_ca: Option<AbsolutePath>,
+    /// How long connecting may take.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long a whole token request may take.
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+}
+
+impl Default for IssuerConfig {
+    fn default() -> Self {
+        Self {
+            extra_ca: None,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[refresh]`
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RefreshConfig {
+    /// A token is refreshed after a random share of its life between this …
+    pub from: Share,
+    /// … and this.
+    pub to: Share,
+    /// How many token requests may be out at once.
+    pub concurrency: Concurrency,
+    /// The longest wait between two attempts after transient failures.
+    #[serde(deserialize_with = "duration")]
+    pub backoff_cap: Duration,
+    /// How often rejected client credentials are tried all the same.
+    #[serde(deserialize_with = "duration")]
+    pub probe_interval: Duration,
+}
+
+impl Default for RefreshConfig {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            from: Share(policy.refresh_from),
+            to: Share(policy.refresh_to),
+            concurrency: Concurrency(policy.concurrency),
+            backoff_cap: policy.backoff_cap,
+            probe_interval: policy.probe_interval,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LogConfig {
+    /// How much is logged.
+    #[serde(deserialize_with = "level")]
+    pub level: LevelFilter,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LevelFilter::INFO }
+    }
+}
+
+/// A path that means the same wherever the daemon is started.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub struct AbsolutePath(PathBuf);
+
+impl TryFrom<PathBuf> for AbsolutePath {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        if path.is_absolute() {
+            Ok(Self(path))
+        } else {
+            Err("write an absolute path, one that begins with /")
+        }
+    }
+}
+
+impl From<AbsolutePath> for PathBuf {
+    fn from(path: AbsolutePath) -> Self {
+        path.0
+    }
+}
+
+/// A share of a token's life, from 0.1 to 0.95.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(f64);
+
+impl TryFrom<f64> for Share {
+    type Error = &'static str;
+
+    fn try_from(share: f64) -> Result<Self, Self::Error> {
+        if (0.1..=0.95).contains(&share) { Ok(Self(share)) } else { Err("write a share from 0.1 to 0.95") }
+    }
+}
+
+/// From 1 to 256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct Concurrency(usize);
+
+impl TryFrom<usize> for Concurrency {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<Self, Self::Error> {
+        if (1..=256).contains(&number) { Ok(Self(number)) } else { Err("write a number from 1 to 256") }
+    }
+}
+
+/// From 16 to 65,536.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct MaxConnections(usize);
+
+impl Default for MaxConnections {
+    fn default() -> Self {
+        Self(1024)
+    }
+}
+
+impl TryFrom<usize> for MaxConnections {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<Self, Self::Error> {
+        if (16..=65_536).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err("write a number from 16 to 65536")
+        }
+    }
+}
+
+impl From<MaxConnections> for usize {
+    fn from(number: MaxConnections) -> Self {
+        number.0
+    }
+}
+
+/// Why a configuration cannot be used. `Display` shows the line, which holds no secret: there is no key for one.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("in the configuration {}:\n{error}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        error: Box<toml::de::Error>,
+    },
+    /// `from` lies behind `to`.
+    #[error("in the configuration {}: [refresh] from must not be greater than to", .path.display())]
+    RefreshRange {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no home folder to put things in.
+    #[error("there is no home folder: set HOME, or use --system for a service")]
+    NoHome,
+}
+
+impl Config {
+    /// Reads a file. One that was not named by anybody may be missing.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the file and the line.
+    pub fn read(path: &Path, may_be_missing: bool) -> Result<Self, ConfigError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if may_be_missing && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
+        };
+        let malformed = |error| ConfigError::Malformed { path: path.to_owned(), error: Box::new(error) };
+        let config: Self = toml::from_str(&text).map_err(malformed)?;
+        if config.refresh.from.0 > config.refresh.to.0 {
+            return Err(ConfigError::RefreshRange { path: path.to_owned() });
+        }
+        Ok(config)
+    }
+
+    /// The Keeper's settings.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            refresh_from: self.refresh.from.0,
+            refresh_to: self.refresh.to.0,
+            backoff_cap: self.refresh.backoff_cap,
+            probe_interval: self.refresh.probe_interval,
+            concurrency: self.refresh.concurrency.0,
+            ticket_life: self.issuer.request_timeout + TICKET_MARGIN,
+        }
+    }
+}
+
+/// The folders that a daemon lives in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// Configuration and key file.
+    pub config: PathBuf,
+    /// The vault.
+    pub data: PathBuf,
+    /// What may be lost.
+    pub state: PathBuf,
+}
+
+impl Folders {
+    /// Those of this user, by the XDG base directory specification.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`].
+    pub fn of_user() -> Result<Self, ConfigError> {
+        let base = etcetera::base_strategy::Xdg::new().map_err(|_| ConfigError::NoHome)?;
+        let state = base.state_dir().unwrap_or_else(|| base.data_dir());
+        Ok(Self {
+            config: base.config_dir().join(NAME),
+            data: base.data_dir().join(NAME),
+            state: state.join(NAME),
+        })
+    }
+
+    /// Those of the whole system: `/etc/procurify-token` and `/var/lib/procurify-token`.
+    pub fn of_system() -> Self {
+        let data = Path::new("/var/lib").join(NAME);
+        Self { config: Path::new("/etc").join(NAME), state: data.clone(), data }
+    }
+
+    /// Where the configuration file is.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// Where the vault and its key file are: apart, so that a copied data folder opens nothing.
+    pub fn vault(&self, config: &VaultConfig) -> VaultPaths {
+        let chosen =
+            |path: &Option<AbsolutePath>, default: PathBuf| path.clone().map_or(default, PathBuf::from);
+        VaultPaths {
+            vault: chosen(&config.path, self.data.join("vault")),
+            key_file: chosen(&config.key_file, self.config.join("vault.key")),
+        }
+    }
+
+    /// Where sealed tokens are kept.
+    pub fn cache(&self, config: &CacheConfig) -> PathBuf {
+        config.path.clone().map_or_else(|| self.state.join("tokens.redb"), PathBuf::from)
+    }
+}
+
+/// The text that `--print-default-config` prints.
+pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = || de::Error::custom("write a duration such as \"30s\" or \"5m\", between 1s and 24h");
+    let duration = humantime::parse_duration(&text).map_err(|_| wrong())?;
+    let is_sensible = (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&duration);
+    if is_sensible { Ok(duration) } else { Err(wrong()) }
+}
+
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        _ => Err(de::Error::custom("write error, warn, info or debug")),
+    }
+}
+
+const NAME: &str = "procurify-token";
+/// How much longer than the issuer's own deadline a request is waited for.
+const TICKET_MARGIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Config::read(file.path(), false)
+    }
+
+    #[test]
+    fn the_printed_defaults_are_the_defaults() {
+        let uncommented: String = DEFAULT_CONFIG
+            .lines()
+            .map(|line| line.strip_prefix("#= ").unwrap_or(line))
+            .filter(|line| !line.contains("= \"/"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert_eq!(read(DEFAULT_CONFIG).unwrap(), Config::default());
+        assert_eq!(read(&uncommented).unwrap(), Config::default());
+        let keys = DEFAULT_CONFIG.lines().filter(|line| line.starts_with("#= ")).count();
+        assert_eq!(keys, 14, "every key is shown");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let error = read("[issuer]\nextra_ca = \"/x\"\n").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 1") && error.contains("extra_ca"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for text in [
+            "socket = \"relative\"",
+            "max-connections = 1",
+            "[issuer]\nrequest-timeout = \"0s\"",
+            "[issuer]\nrequest-timeout = \"soon\"",
+            "[refresh]\nfrom = 0.99",
+            "[refresh]\nfrom = 0.9\nto = 0.8",
+            "[refresh]\nconcurrency = 0",
+            "[log]\nlevel = \"loud\"",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_nobody_named_may_be_missing() {
+        let nowhere = Path::new("/nonexistent/config.toml");
+        assert_eq!(Config::read(nowhere, true).unwrap(), Config::default());
+        assert!(matches!(Config::read(nowhere, false), Err(ConfigError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn key_and_vault_stand_in_different_folders() {
+        let paths = Folders::of_system().vault(&VaultConfig::default());
+        assert_ne!(paths.vault.parent(), paths.key_file.parent());
+    }
+}

@@ -1,0 +1,84 @@
+//! What is known of credentials and of the daemon, for people and programs that look.
+
+use procurify_token_protocol::{
+    Answer, CredentialName, CredentialStatus, DaemonStatus, TokenStatus, VaultState as WireVaultState,
+};
+
+use super::{Driver, VaultState};
+use crate::clock::Clock;
+use crate::explain;
+use crate::issuer::TokenIssuer;
+use crate::refresh::Now;
+use crate::vault::Credential;
+
+impl<I: TokenIssuer, C: Clock> Driver<I, C> {
+    pub(super) fn daemon_status(&self, now: Now) -> DaemonStatus {
+        let (vault, credentials) = match &self.vault {
+            VaultState::Open(open) => (WireVaultState::Open, open.vault.credentials().count()),
+            VaultState::Opening => (WireVaultState::Locked, 0),
+            VaultState::Closed if self.parts.vault.vault.exists() => (WireVaultState::Locked, 0),
+            VaultState::Closed => (WireVaultState::Missing, 0),
+        };
+        DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            vault,
+            vault_path: self.parts.vault.vault.display().to_string(),
+            credentials: count(credentials),
+            with_token: count(self.keeper.count_valid(now)),
+            extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),
+            warnings: self.parts.warnings.clone(),
+        }
+    }
+
+    pub(super) fn page(&self, after: Option<&CredentialName>, now: Now) -> Answer {
+        let VaultState::Open(open) = &self.vault else {
+            return Answer::Credentials { page: Vec::new(), more: false };
+        };
+        let mut behind = open
+            .vault
+            .credentials()
+            .skip_while(|credential| after.is_some_and(|after| credential.name <= *after));
+        let page = behind.by_ref().take(PAGE).map(|credential| self.describe(credential, now)).collect();
+        Answer::Credentials { page, more: behind.next().is_some() }
+    }
+
+    pub(super) fn credential_status(&self, name: &CredentialName, now: Now) -> Option<CredentialStatus> {
+        let VaultState::Open(open) = &self.vault else { return None };
+        open.vault.credential(name).map(|credential| self.describe(credential, now))
+    }
+
+    fn describe(&self, credential: &Credential, now: Now) -> CredentialStatus {
+        let name = &credential.name;
+        let view = self.keeper.view(name, now).expect("every credential of the open vault has a slot");
+        CredentialStatus {
+            name: name.clone(),
+            description: credential.description.clone(),
+            client_id: credential.current.client_id.clone(),
+            base_url: credential.base_url.clone(),
+            token_url: credential.token_url.clone(),
+            audience: credential.audience.clone(),
+            body_encoding: credential.body_encoding,
+            added_at: credential.added_at,
+            staged: credential.staged.is_some(),
+            previous: credential.previous.is_some(),
+            token: view.held.map(|held| TokenStatus {
+                fingerprint: held.token.fingerprint(),
+                issued_at: now.wall_of(held.issued),
+                expires_at: now.wall_of(held.expires),
+            }),
+            activity: view.activity,
+            next_attempt_at: view.next_attempt.map(|moment| now.wall_of(moment)),
+            last_failure: view
+                .last_failure
+                .map(|(failure, at, attempts)| explain::report(name, failure, at, attempts)),
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+const PAGE: usize = 100;

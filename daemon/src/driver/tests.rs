@@ -1,0 +1,328 @@
+use std::sync::Mutex;
+
+use procurify_token_protocol::{
+    Activity, BaseUrl, CredentialStatus, DaemonStatus, NewCredential, RefusalCode, TokenUrl, UnlockWith,
+    VaultState as WireVaultState,
+};
+use secrecy::SecretString;
+use tempfile::TempDir;
+
+use super::*;
+use crate::refresh::Moment;
+
+/// An issuer that answers what the test has laid ready, and remembers who asked.
+#[derive(Debug, Default)]
+struct FakeIssuer {
+    outcomes: Mutex<Vec<Result<&'static str, FailureCode>>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl FakeIssuer {
+    fn prepare(&self, outcomes: &[Result<&'static str, FailureCode>]) {
+        self.outcomes.lock().unwrap().extend(outcomes.iter().rev());
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl TokenIssuer for FakeIssuer {
+    async fn issue(&self, request: TokenRequest) -> Result<Issued, Failure> {
+        self.asked.lock().unwrap().push(request.client_id.as_str().to_owned());
+        tokio::task::yield_now().await;
+        let outcome = self.outcomes.lock().unwrap().pop().unwrap_or(Err(FailureCode::NOT_CONNECTED));
+        let token = outcome.map_err(Failure::from)?;
+        Ok(Issued {
+            access_token: SecretString::from(token),
+            lifetime: Duration::from_hours(24),
+            server_ahead: None,
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct FakeClock(Arc<Mutex<i64>>);
+
+impl Clock for FakeClock {
+    fn boot(&self) -> Moment {
+        Moment::from_millis(*self.0.lock().unwrap())
+    }
+
+    fn now(&self) -> Now {
+        let wall = DateTime::from_timestamp_millis(1_800_000_000_000 + *self.0.lock().unwrap()).unwrap();
+        Now { boot: self.boot(), wall, dice: 7 }
+    }
+}
+
+/// A driver in a folder of its own.
+struct Daemon {
+    folder: Arc<TempDir>,
+    issuer: Arc<FakeIssuer>,
+    clock: FakeClock,
+    lookup: Arc<Lookup>,
+    handle: Handle,
+    controls: mpsc::Sender<Control<FakeIssuer>>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        Self::start_in(Arc::new(TempDir::new().unwrap()), FakeClock(Arc::default()))
+    }
+
+    fn start_in(folder: Arc<TempDir>, clock: FakeClock) -> Self {
+        let (issuer, lookup) = (Arc::new(FakeIssuer::default()), Arc::new(Lookup::default()));
+        let path = |name: &str| folder.path().join(name);
+        let (mut driver, handle) = Driver::new(Parts {
+            lookup: Arc::clone(&lookup),
+            issuer: Arc::clone(&issuer),
+            clock: clock.clone(),
+            policy: Policy::default(),
+            vault: VaultPaths { vault: path("data/vault"), key_file: path("config/vault.key") },
+            cache: path("state/tokens.redb"),
+            extra_ca: None,
+            warnings: Vec::new(),
+            stop: Arc::default(),
+        });
+        driver.open_at_start();
+        let (controls, inbox) = mpsc::channel(1);
+        let running = tokio::spawn(driver.run(inbox));
+        Self { folder, issuer, clock, lookup, handle, controls, running }
+    }
+
+    /// With a vault and a credential `acme`, whose first token is `first`.
+    async fn enrolled() -> Self {
+        let daemon = Self::start();
+        daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+        daemon.issuer.prepare(&[Ok("first")]);
+        daemon.add("acme").await.unwrap();
+        assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+        daemon
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, Refusal> {
+        self.handle.ask(request, Peer::default()).await
+    }
+
+    async fn add(&self, name: &str) -> Result<Answer, Refusal> {
+        let name: CredentialName = name.parse().unwrap();
+        let base_url = BaseUrl::of_domain(&name.domain());
+        self.ask(Request::Add(Box::new(NewCredential {
+            name,
+            description: "".parse().unwrap(),
+            client_id: "id-1".parse().unwrap(),
+            client_secret: secret("secret-1"),
+            token_url: TokenUrl::below(&base_url),
+            base_url,
+            audience: procurify_token_protocol::Audience::default(),
+            body_encoding: procurify_token_protocol::BodyEncoding::Json,
+        })))
+        .await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test compares tokens")]
+    async fn token_by(&self, request: Request) -> Result<String, RefusalCode> {
+        use secrecy::ExposeSecret as _;
+        match self.ask(request).await {
+            Ok(Answer::Token(grant)) => Ok(grant.token.secret().expose_secret().to_owned()),
+            Ok(other) => panic!("not a token: {other:?}"),
+            Err(refusal) => Err(refusal.code),
+        }
+    }
+
+    async fn token(&self, name: &str) -> Result<String, RefusalCode> {
+        let name = name.parse().unwrap();
+        self.token_by(Request::Get { name, min_ttl: Duration::ZERO, deadline: SOON }).await
+    }
+
+    async fn describe(&self, name: &str) -> CredentialStatus {
+        match self.ask(Request::Describe { name: name.parse().unwrap() }).await {
+            Ok(Answer::Credential(status)) => *status,
+            other => panic!("not a credential: {other:?}"),
+        }
+    }
+
+    async fn status(&self) -> DaemonStatus {
+        match self.ask(Request::Status).await {
+            Ok(Answer::Status(status)) => *status,
+            other => panic!("not a status: {other:?}"),
+        }
+    }
+
+    fn is_ready(&self, name: &str) -> bool {
+        self.lookup.find(&name.parse().unwrap(), Duration::ZERO, self.clock.boot()).is_some()
+    }
+
+    async fn stage(&self, client_id: &str) -> Result<Answer, Refusal> {
+        self.ask(Request::Stage {
+            name: "acme".parse().unwrap(),
+            client_id: client_id.parse().unwrap(),
+            client_secret: secret("secret-2"),
+            replace: false,
+        })
+        .await
+    }
+
+    async fn promote(&self) -> Result<String, RefusalCode> {
+        self.token_by(Request::Promote { name: "acme".parse().unwrap(), deadline: SOON }).await
+    }
+
+    async fn restart(self) -> Self {
+        let Self { folder, clock, controls, running, .. } = self;
+        controls.send(Control::Stop).await.unwrap();
+        running.await.unwrap();
+        Self::start_in(folder, clock)
+    }
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn secret(text: &str) -> procurify_token_protocol::ClientSecret {
+    procurify_token_protocol::ClientSecret::new(&text.into()).unwrap()
+}
+
+#[tokio::test]
+async fn without_a_vault_everything_but_status_and_init_is_refused() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.token("acme").await, Err(RefusalCode::NO_VAULT));
+    assert_eq!(daemon.add("acme").await.unwrap_err().code, RefusalCode::NO_VAULT);
+    assert_eq!(daemon.status().await.vault, WireVaultState::Missing);
+    let made = daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    assert!(matches!(made, Answer::Initialised { key_file: Some(_), .. }));
+    let again = daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap_err();
+    assert_eq!(again.code, RefusalCode::VAULT_EXISTS);
+}
+
+#[tokio::test]
+async fn a_new_credential_has_its_token_in_the_table() {
+    let daemon = Daemon::enrolled().await;
+    assert!(daemon.is_ready("acme"));
+    let status = daemon.describe("acme").await;
+    assert_eq!((status.activity, status.last_failure), (Activity::Resting, None));
+    assert_eq!(daemon.add("acme").await.unwrap_err().code, RefusalCode::CREDENTIAL_EXISTS);
+}
+
+#[tokio::test]
+async fn a_restart_within_a_tokens_life_asks_nobody() {
+    let daemon = Daemon::enrolled().await.restart().await;
+    assert!(daemon.is_ready("acme"));
+    assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+    assert!(daemon.issuer.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_lock_takes_the_tokens_out_of_reach_and_an_unlock_brings_them_back_without_a_request() {
+    let daemon = Daemon::enrolled().await;
+    daemon.ask(Request::Lock).await.unwrap();
+    assert!(!daemon.is_ready("acme"));
+    assert_eq!(daemon.token("acme").await, Err(RefusalCode::LOCKED));
+    assert_eq!(daemon.ask(Request::Lock).await.unwrap_err().code, RefusalCode::LOCKED);
+    assert_eq!(daemon.status().await.vault, WireVaultState::Locked);
+    daemon.ask(Request::Unlock { key: UnlockWith::KeyFile }).await.unwrap();
+    assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+    assert_eq!(daemon.issuer.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rejected_credential_stays_stored_and_says_what_to_do() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.issuer.prepare(&[Err(FailureCode::CREDENTIALS_REJECTED)]);
+    daemon.add("acme").await.unwrap();
+    assert_eq!(daemon.token("acme").await, Err(RefusalCode::REJECTED));
+    let status = daemon.describe("acme").await;
+    assert_eq!(status.activity, Activity::Barred);
+    assert!(status.last_failure.unwrap().advice.contains("procurify-token rotate acme"));
+}
+
+#[tokio::test]
+async fn a_pair_that_works_is_promoted_and_can_be_rolled_back() {
+    let daemon = Daemon::enrolled().await;
+    daemon.stage("id-2").await.unwrap();
+    daemon.issuer.prepare(&[Ok("second"), Ok("third")]);
+    assert_eq!(daemon.promote().await, Ok("second".to_owned()));
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()));
+    let status = daemon.describe("acme").await;
+    assert_eq!((status.client_id.as_str(), status.staged, status.previous), ("id-2", false, true));
+    daemon.ask(Request::Rollback { name: "acme".parse().unwrap() }).await.unwrap();
+    let refresh = Request::Refresh { name: "acme".parse().unwrap(), retry: false, deadline: SOON };
+    assert_eq!(daemon.token_by(refresh).await, Ok("third".to_owned()));
+    assert_eq!(daemon.issuer.asked(), ["id-1", "id-2", "id-1"]);
+}
+
+#[tokio::test]
+async fn a_pair_that_is_rejected_changes_nothing_and_is_kept() {
+    let daemon = Daemon::enrolled().await;
+    assert_eq!(daemon.promote().await, Err(RefusalCode::NOTHING_TO_ROTATE));
+    daemon.stage("id-2").await.unwrap();
+    daemon.issuer.prepare(&[Err(FailureCode::CREDENTIALS_REJECTED), Ok("second")]);
+    assert_eq!(daemon.promote().await, Err(RefusalCode::REJECTED));
+    assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+    assert_eq!(daemon.stage("id-3").await.unwrap_err().code, RefusalCode::STAGED_PAIR_EXISTS);
+    let status = daemon.describe("acme").await;
+    assert_eq!((status.client_id.as_str(), status.staged), ("id-1", true));
+    assert_eq!(daemon.promote().await, Ok("second".to_owned()));
+}
+
+#[tokio::test]
+async fn what_was_removed_is_gone_and_its_token_too() {
+    let daemon = Daemon::enrolled().await;
+    daemon.ask(Request::Remove { name: "acme".parse().unwrap() }).await.unwrap();
+    assert!(!daemon.is_ready("acme"));
+    assert_eq!(daemon.token("acme").await, Err(RefusalCode::UNKNOWN_CREDENTIAL));
+    daemon.issuer.prepare(&[Ok("second")]);
+    daemon.add("acme").await.unwrap();
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()), "the old token does not come back");
+}
+
+#[tokio::test]
+async fn an_invalidated_token_is_replaced_once_and_never_comes_back() {
+    let daemon = Daemon::enrolled().await;
+    let fingerprint = daemon.describe("acme").await.token.unwrap().fingerprint;
+    daemon.issuer.prepare(&[Ok("second")]);
+    for _ in 0..3 {
+        daemon.ask(Request::Invalidate { name: "acme".parse().unwrap(), fingerprint }).await.unwrap();
+    }
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()));
+    let daemon = daemon.restart().await;
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()));
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    for n in 0..105 {
+        daemon.add(&format!("c{n:03}")).await.unwrap();
+    }
+    let Answer::Credentials { page, more: true } = daemon.ask(Request::List { after: None }).await.unwrap()
+    else {
+        panic!("there are more")
+    };
+    assert_eq!(page.len(), 100);
+    let after = page.last().map(|status| status.name.clone());
+    let Answer::Credentials { page, more: false } = daemon.ask(Request::List { after }).await.unwrap() else {
+        panic!("these are the last")
+    };
+    assert_eq!(
+        page.iter().map(|status| status.name.as_str()).collect::<Vec<_>>(),
+        ["c100", "c101", "c102", "c103", "c104"]
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_passphrase_is_refused_and_the_right_one_opens() {
+    let passphrase = |text: &str| procurify_token_protocol::Passphrase::new(text.into()).unwrap();
+    let daemon = Daemon::start();
+    let key = UnlockWith::Passphrase(passphrase("right"));
+    let made = daemon.ask(Request::Init { key }).await.unwrap();
+    assert!(matches!(made, Answer::Initialised { key_file: None, .. }));
+    daemon.ask(Request::Lock).await.unwrap();
+    let wrong = daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("wrong")) }).await;
+    assert_eq!(wrong.unwrap_err().code, RefusalCode::WRONG_KEY);
+    let no_key_file = daemon.ask(Request::Unlock { key: UnlockWith::KeyFile }).await;
+    assert_eq!(no_key_file.unwrap_err().code, RefusalCode::WRONG_KEY);
+    daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("right")) }).await.unwrap();
+    assert_eq!(daemon.status().await.vault, WireVaultState::Open);
+}

@@ -1,0 +1,281 @@
+//! Every sentence that the daemon says to a person: what happened, to which credential or path, and what to type next.
+//!
+//! This room composes [`Refusal`]s and failure reports. It sees names, numbers and paths; no secret and no foreign text
+//! reaches it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use procurify_token_protocol::{
+    CredentialName, Failure, FailureClass, FailureCode, FailureReport, Refusal, RefusalCode,
+};
+
+use crate::refresh::Refused;
+use crate::vault::{ChangeError, VaultError};
+
+/// The bytes are not a request.
+pub fn malformed() -> Refusal {
+    refusal(
+        RefusalCode::MALFORMED,
+        "the message is not a request of the procurify-token protocol",
+        "check that client and daemon are of the same release: procurify-token --version",
+    )
+}
+
+/// The frame is too long.
+pub fn too_large() -> Refusal {
+    refusal(RefusalCode::TOO_LARGE, "the request is longer than 64 KiB", "")
+}
+
+/// A request of a later version.
+pub fn unknown_request() -> Refusal {
+    refusal(
+        RefusalCode::UNKNOWN_REQUEST,
+        "this daemon does not know that request; the client is of a later version",
+        "restart the daemon with the newly installed version",
+    )
+}
+
+/// The peer is nobody whom this daemon serves.
+pub fn denied() -> Refusal {
+    refusal(
+        RefusalCode::DENIED,
+        "this daemon serves only the user whose it is, and root",
+        "run the command as that user, or a daemon of your own",
+    )
+}
+
+/// Too many connections or requests.
+pub fn busy() -> Refusal {
+    let retry_after = Some(Duration::from_secs(1));
+    Refusal {
+        retry_after,
+        ..refusal(RefusalCode::BUSY, "the daemon has its hands full", "try again in a moment")
+    }
+}
+
+/// The daemon stops.
+pub fn stopping() -> Refusal {
+    refusal(RefusalCode::STOPPING, "the daemon is stopping", "try again: the next command starts it anew")
+}
+
+/// The daemon failed.
+pub fn internal(what: &str) -> Refusal {
+    refusal(RefusalCode::INTERNAL, what, "look into the daemon's log; this should be reported as a bug")
+}
+
+/// There is no vault yet.
+pub fn no_vault() -> Refusal {
+    refusal(RefusalCode::NO_VAULT, "there is no vault yet", "procurify-token init")
+}
+
+/// The vault is locked.
+pub fn locked() -> Refusal {
+    refusal(RefusalCode::LOCKED, "the vault is locked", "procurify-token unlock")
+}
+
+/// No credential has this name.
+pub fn unknown(name: &CredentialName) -> Refusal {
+    refusal(
+        RefusalCode::UNKNOWN_CREDENTIAL,
+        format!("no credential is named {name}"),
+        format!("procurify-token list shows those that are; procurify-token add {name} enrols it"),
+    )
+}
+
+/// A vault could not be opened or made.
+pub fn vault(error: &VaultError) -> Refusal {
+    let (code, advice) = match error {
+        VaultError::Missing { .. } => return no_vault(),
+        VaultError::Exists { .. } => (RefusalCode::VAULT_EXISTS, "procurify-token unlock opens it"),
+        VaultError::WrongKey { .. } | VaultError::NoSuchSlot { .. } => (RefusalCode::WRONG_KEY, ""),
+        _ => (RefusalCode::VAULT_UNUSABLE, ""),
+    };
+    refusal(code, error.to_string(), advice)
+}
+
+/// A change to the vault was not made.
+pub fn change(name: &CredentialName, error: &ChangeError) -> Refusal {
+    match error {
+        ChangeError::UnknownCredential => unknown(name),
+        ChangeError::Exists => refusal(
+            RefusalCode::CREDENTIAL_EXISTS,
+            format!("{name} is enrolled already"),
+            format!(
+                "procurify-token rotate {name} gives it another client id and secret; \
+                 procurify-token add {name}/LABEL enrols a second application"
+            ),
+        ),
+        ChangeError::NothingStaged => refusal(
+            RefusalCode::NOTHING_TO_ROTATE,
+            format!("no new client credentials of {name} are waiting to be tried"),
+            format!("procurify-token rotate {name}"),
+        ),
+        ChangeError::NoPrevious => refusal(
+            RefusalCode::NOTHING_TO_ROTATE,
+            format!("{name} has no earlier client credentials to go back to"),
+            "",
+        ),
+        ChangeError::StagedExists => refusal(
+            RefusalCode::STAGED_PAIR_EXISTS,
+            format!("new client credentials of {name} are stored already and wait to be tried"),
+            format!(
+                "procurify-token rotate {name} --retry tries them; \
+                 procurify-token rotate {name} --replace throws them away for others"
+            ),
+        ),
+        ChangeError::Full => {
+            refusal(RefusalCode::VAULT_FULL, "the vault holds as many credentials as it can", "")
+        }
+        ChangeError::Unconfirmed(_) => refusal(
+            RefusalCode::NOT_CONFIRMED,
+            error.to_string(),
+            "look after the disk, then back the vault up",
+        ),
+        ChangeError::NotStored { .. } => refusal(
+            RefusalCode::NOT_STORED,
+            error.to_string(),
+            "nothing was changed; free the disk or mend its permissions, then repeat the command",
+        ),
+    }
+}
+
+/// A waiter gets no token.
+pub fn refused(name: &CredentialName, refused: &Refused) -> Refusal {
+    match refused {
+        Refused::Unknown => unknown(name),
+        Refused::Closed => locked(),
+        Refused::Deadline => refusal(
+            RefusalCode::DEADLINE,
+            format!("no token for {name} came before the deadline; the request to Procurify goes on"),
+            format!("procurify-token status {name}, or a longer --deadline"),
+        ),
+        Refused::Failed { failure, retry_in } => failed(name, failure, Some(*retry_in)),
+    }
+}
+
+/// A token request failed.
+pub fn failed(name: &CredentialName, failure: &Failure, retry_in: Option<Duration>) -> Refusal {
+    let (code, retry_after) = match failure.code.class() {
+        FailureClass::Transient => (RefusalCode::UPSTREAM_UNAVAILABLE, retry_in),
+        FailureClass::Throttled => (RefusalCode::THROTTLED, retry_in),
+        FailureClass::Rejected => (RefusalCode::REJECTED, None),
+        FailureClass::Misconfigured => (RefusalCode::MISCONFIGURED, None),
+    };
+    let message = format!("no token for {name}: {}", what_happened(name, failure));
+    Refusal { retry_after, ..refusal(code, message, advice(name, failure.code)) }
+}
+
+/// The last failure of a credential, for its status.
+pub fn report(name: &CredentialName, failure: &Failure, at: DateTime<Utc>, attempts: u32) -> FailureReport {
+    FailureReport {
+        code: failure.code,
+        http_status: failure.http_status,
+        request_id: failure.request_id.clone(),
+        at,
+        attempts,
+        message: what_happened(name, failure),
+        advice: advice(name, failure.code),
+    }
+}
+
+fn what_happened(name: &CredentialName, failure: &Failure) -> String {
+    let cause = match failure.code {
+        FailureCode::NAME_NOT_RESOLVED => "the host name of the token URL cannot be resolved",
+        FailureCode::NOT_CONNECTED => "no connection to the token URL could be made",
+        FailureCode::INTERRUPTED => "the connection broke before the whole answer had arrived",
+        FailureCode::TIMED_OUT => "Procurify did not answer in time",
+        FailureCode::SERVER_ERROR => "Procurify is having trouble",
+        FailureCode::PROXY => "the proxy cannot be reached or refuses the connection",
+        FailureCode::TOKENS_REFUSED => {
+            "the API answered 401 to two new tokens in a row, so the next one waits"
+        }
+        FailureCode::THROTTLED => "Procurify asks to be left alone for a while",
+        FailureCode::CREDENTIALS_REJECTED => "Procurify rejects the client id or the client secret",
+        FailureCode::ACCESS_DENIED => "Procurify knows these client credentials but denies them a token",
+        FailureCode::WRONG_DOMAIN => "the token that came is for another domain and was thrown away",
+        FailureCode::SECRET_UNREADABLE => "the stored client secret cannot be opened; the vault is damaged",
+        FailureCode::NO_TOKEN_ENDPOINT => "there is no token endpoint at the token URL",
+        FailureCode::REDIRECTED => {
+            "the token URL redirects elsewhere, which is not followed with a secret in hand"
+        }
+        FailureCode::NOT_OAUTH => "the answer is not an OAuth token answer",
+        FailureCode::REQUEST_REFUSED => {
+            "the token endpoint refuses the request itself, not the client credentials"
+        }
+        FailureCode::UNTRUSTED => "the certificate of the token URL is not trusted",
+        FailureCode::TOO_LARGE => "the answer is larger than a token answer ever is",
+        FailureCode::NO_LIFETIME => "the token that came had expired already",
+        _ => "the token request failed",
+    };
+    let status = failure.http_status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
+    let id =
+        failure.request_id.as_ref().map(|id| format!(", request id {}", id.as_str())).unwrap_or_default();
+    let domain = match &failure.domain {
+        Some(domain) => format!(" (it is for {domain}; {} was asked for)", name.domain()),
+        None => String::new(),
+    };
+    format!("{cause}{domain}{status}{id}")
+}
+
+fn advice(name: &CredentialName, code: FailureCode) -> String {
+    match code {
+        FailureCode::NAME_NOT_RESOLVED | FailureCode::NO_TOKEN_ENDPOINT | FailureCode::REDIRECTED => {
+            format!("check the domain's spelling and the token URL: procurify-token status {name}")
+        }
+        FailureCode::CREDENTIALS_REJECTED | FailureCode::ACCESS_DENIED => format!(
+            "check at Procurify that the application exists and its user is active; then \
+             procurify-token rotate {name} for other client credentials, or \
+             procurify-token refresh {name} --retry"
+        ),
+        FailureCode::SECRET_UNREADABLE => {
+            format!("procurify-token rotate {name} stores new ones, or restore the vault from a backup")
+        }
+        FailureCode::WRONG_DOMAIN => format!(
+            "the client credentials belong to another domain: procurify-token remove {name}, then add them under \
+             the right one"
+        ),
+        FailureCode::UNTRUSTED => {
+            "if a proxy of yours opens TLS, name its CA in the configuration: [issuer] extra-ca".to_owned()
+        }
+        FailureCode::PROXY => "check HTTPS_PROXY and NO_PROXY in the daemon's environment".to_owned(),
+        FailureCode::TOKENS_REFUSED => {
+            "check at Procurify that the user whom the application acts as is active".to_owned()
+        }
+        FailureCode::NOT_OAUTH | FailureCode::REQUEST_REFUSED | FailureCode::TOO_LARGE => {
+            format!("check token URL, audience and body encoding: procurify-token status {name}")
+        }
+        FailureCode::THROTTLED => {
+            format!("it is tried again by itself; procurify-token refresh {name} --retry asks at once")
+        }
+        _ => "it is tried again by itself".to_owned(),
+    }
+}
+
+fn refusal(code: RefusalCode, message: impl Into<String>, advice: impl Into<String>) -> Refusal {
+    Refusal { code, retry_after: None, message: message.into(), advice: advice.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_names_the_credential_and_the_command_that_mends_it() {
+        let name = "acme/reporting".parse().unwrap();
+        let failure = Failure { http_status: Some(401), ..FailureCode::CREDENTIALS_REJECTED.into() };
+        let refusal = failed(&name, &failure, Some(Duration::from_secs(9)));
+        assert_eq!(refusal.code, RefusalCode::REJECTED);
+        assert_eq!(refusal.retry_after, None, "waiting does not help");
+        assert!(refusal.message.contains("acme/reporting") && refusal.message.contains("HTTP 401"));
+        assert!(refusal.advice.contains("procurify-token rotate acme/reporting"));
+    }
+
+    #[test]
+    fn an_outage_says_when_the_next_attempt_is() {
+        let name = "acme".parse().unwrap();
+        let refusal = failed(&name, &FailureCode::NOT_CONNECTED.into(), Some(Duration::from_secs(9)));
+        assert_eq!(refusal.code, RefusalCode::UPSTREAM_UNAVAILABLE);
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(9)));
+    }
+}

@@ -1,0 +1,143 @@
+//! Binding the socket and accepting callers.
+//!
+//! The folder and the lock beside the socket are checked first: a socket is only ever put where nobody else could have
+//! put one, and a live daemon is never displaced.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use interprocess::local_socket::tokio::prelude::*;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions};
+use procurify_token_protocol::codec;
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use super::session::{Service, converse};
+use crate::access::Peer;
+use crate::clock::Clock;
+use crate::{explain, os};
+
+/// A bound socket. Its file goes when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    inner: LocalSocketListener,
+    places: Arc<Semaphore>,
+    most_connections: usize,
+    _lock: File,
+}
+
+/// Why a socket cannot be bound.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Another daemon listens there.
+    #[error("another procurify-tokend listens on {}; ask it: procurify-token status", .0.display())]
+    InUse(PathBuf),
+    /// Something that is not a socket has the socket's name.
+    #[error("{} exists and is not a socket; move it away or choose another place with --socket", .0.display())]
+    NotASocket(PathBuf),
+    /// The path does not fit into a socket address.
+    #[error("{} is too long for a socket (about 100 bytes fit); choose a shorter one with --socket", .0.display())]
+    TooLong(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {}: {error}", .socket.display())]
+    Io {
+        /// Where.
+        socket: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl Listener {
+    /// Binds the socket, for its user alone, taking the place of a socket that a dead daemon left.
+    ///
+    /// Must be called within a tokio runtime. `most_connections` is how many callers are served at once.
+    ///
+    /// # Errors
+    /// [`BindError`], which says what to do.
+    pub fn bind(socket: &Path, most_connections: usize) -> Result<Self, BindError> {
+        let io = |error| BindError::Io { socket: socket.to_owned(), error };
+        if socket.as_os_str().len() > LONGEST_PATH {
+            return Err(BindError::TooLong(socket.to_owned()));
+        }
+        if let Some(folder) = socket.parent() {
+            os::make_private_folder(folder).map_err(io)?;
+        }
+        let lock = lock_beside(socket)?;
+        // Whoever left this socket holds no lock any more, so it is dead.
+        match fs::symlink_metadata(socket) {
+            Ok(metadata) if os::is_socket(&metadata) => fs::remove_file(socket).map_err(io)?,
+            Ok(_) => return Err(BindError::NotASocket(socket.to_owned())),
+            Err(_) => {}
+        }
+        let name = socket.to_fs_name::<GenericFilePath>().map_err(io)?;
+        let inner = ListenerOptions::new().name(name).create_tokio().map_err(io)?;
+        os::verify_socket_mode(socket).map_err(io)?;
+        Ok(Self { inner, places: Arc::new(Semaphore::new(most_connections)), most_connections, _lock: lock })
+    }
+
+    /// Accepts callers for ever, a task for each.
+    pub async fn serve<C: Clock>(&self, service: Arc<Service<C>>) {
+        loop {
+            match self.inner.accept().await {
+                Ok(stream) => self.receive(stream, &service),
+                Err(error) => {
+                    // Out of descriptors, most likely: those who are being served will leave.
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until every caller has left, at most this long.
+    pub async fn wait_for_callers(&self, most: Duration) {
+        let all = u32::try_from(self.most_connections).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(most, self.places.acquire_many(all)).await;
+    }
+
+    fn receive<C: Clock>(&self, mut stream: LocalSocketStream, service: &Arc<Service<C>>) {
+        let peer = match stream.peer_creds() {
+            Ok(identity) => Peer { uid: identity.euid(), pid: identity.pid() },
+            Err(_) => Peer::default(),
+        };
+        let service = Arc::clone(service);
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => {
+                tokio::spawn(async move {
+                    converse(stream, peer, service).await;
+                    drop(place);
+                });
+            }
+            Err(_) => {
+                debug!(?peer, "turned away: every place is taken");
+                tokio::spawn(async move {
+                    let refusal = codec::encode_reply(0, &Err(explain::busy()));
+                    if let Ok(frame) = refusal {
+                        let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(&frame)).await;
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn lock_beside(socket: &Path) -> Result<File, BindError> {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    let io = |error| BindError::Io { socket: socket.to_owned(), error };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BindError::InUse(socket.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+const LONGEST_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,10 @@
+//! The socket: binding it, and one conversation with each caller.
+//!
+//! This room knows frames, the access rules, the table of ready tokens and the driver's handle. It never sees the
+//! vault, a client secret in use, or the network.
+
+mod listener;
+mod session;
+
+pub use listener::{BindError, Listener};
+pub use session::{Service, converse};

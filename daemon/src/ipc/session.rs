@@ -1,0 +1,194 @@
+//! One conversation: frames in, judged, answered from the table or by the driver, frames out.
+//!
+//! A session trusts nothing that arrives. Whatever a caller does, it holds up nobody else: what it may leave unfinished
+//! is bounded in bytes, in requests and in time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use procurify_token_protocol::codec::{self, DecodeError};
+use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
+use procurify_token_protocol::{Answer, Refusal, Request};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
+
+use crate::access::{Access, Peer, Verb};
+use crate::clock::Clock;
+use crate::driver::Handle;
+use crate::explain;
+use crate::lookup::Lookup;
+
+/// What every conversation needs.
+#[derive(Debug)]
+pub struct Service<C> {
+    /// Who may do what.
+    pub access: Access,
+    /// The tokens of this moment.
+    pub lookup: Arc<Lookup>,
+    /// Whoever decides everything else.
+    pub driver: Handle,
+    /// The time.
+    pub clock: C,
+    /// True once nothing more is answered.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Talks with one caller until it leaves, errs, or keeps silent for too long.
+pub async fn converse<S, C>(stream: S, peer: Peer, service: Arc<Service<C>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Clock,
+{
+    let mut session = Session { stream, peer, service, pending: FuturesUnordered::new() };
+    session.run().await;
+}
+
+struct Session<S, C> {
+    stream: S,
+    peer: Peer,
+    service: Arc<Service<C>>,
+    pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
+}
+
+type Frame = Zeroizing<Vec<u8>>;
+
+/// The connection is of no more use.
+struct Closed;
+
+impl<S, C> Session<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    C: Clock,
+{
+    async fn run(&mut self) {
+        let mut buffer = FrameBuffer::new(frame::MAX_REQUEST);
+        let mut is_open = true;
+        let mut patience_ends = Instant::now() + IDLE;
+        let mut stopping = self.service.stopping.clone();
+        loop {
+            if self.take_requests(&mut buffer).await.is_err() || !is_open && self.pending.is_empty() {
+                return;
+            }
+            let was_within_frame = buffer.is_within_frame();
+            let may_read = is_open && self.pending.len() < MOST_PENDING;
+            let may_lose_patience = was_within_frame || self.pending.is_empty();
+            tokio::select! {
+                Some(reply) = self.pending.next() => {
+                    if self.send(&reply).await.is_err() {
+                        return;
+                    }
+                    patience_ends = Instant::now() + IDLE;
+                }
+                count = self.stream.read(buffer.space()), if may_read => match count {
+                    Ok(0) => is_open = false,
+                    Ok(count) => {
+                        buffer.filled(count);
+                        // A frame that has begun has a fixed time to arrive, however slowly it trickles in.
+                        if !was_within_frame {
+                            patience_ends = Instant::now() + FRAME;
+                        }
+                    }
+                    Err(_) => return,
+                },
+                () = stopped(&mut stopping), if is_open => is_open = false,
+                () = tokio::time::sleep_until(patience_ends), if may_lose_patience => return,
+            }
+            if !buffer.is_within_frame() && was_within_frame {
+                patience_ends = Instant::now() + IDLE;
+            }
+        }
+    }
+
+    /// Starts or answers every whole request that has arrived, as far as there is room for it.
+    async fn take_requests(&mut self, buffer: &mut FrameBuffer) -> Result<(), Closed> {
+        while self.pending.len() < MOST_PENDING {
+            let (request_id, request) = match buffer.next_frame() {
+                Ok(Some(frame)) => (frame.request_id, codec::decode_request(frame)),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.part(error).await),
+            };
+            match request {
+                Ok(request) => self.take(request_id, request).await?,
+                Err(DecodeError::UnknownRequest) => {
+                    self.send(&encode(request_id, &Err(explain::unknown_request()))).await?;
+                }
+                Err(_) => {
+                    self.send(&encode(request_id, &Err(explain::malformed()))).await?;
+                    return Err(Closed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, request_id: u16, request: Request) -> Result<(), Closed> {
+        if !self.service.access.allows(self.peer, Verb::of(&request)) {
+            return self.send(&encode(request_id, &Err(explain::denied()))).await;
+        }
+        if let Request::Get { name, min_ttl, .. } = &request
+            && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
+        {
+            let mut reply = Zeroizing::new(ready.frame.to_vec());
+            codec::readdress(&mut reply, request_id);
+            return self.send(&reply).await;
+        }
+        let driver = self.service.driver.clone();
+        let peer = self.peer;
+        self.pending.push(Box::pin(async move { encode(request_id, &driver.ask(request, peer).await) }));
+        Ok(())
+    }
+
+    /// Says why the connection ends.
+    async fn part(&mut self, error: FrameError) -> Closed {
+        let farewell = match error {
+            FrameError::Version { request_id, .. } => Zeroizing::new(frame::versions(request_id).to_vec()),
+            FrameError::TooLong => encode(0, &Err(explain::too_large())),
+            FrameError::Malformed => encode(0, &Err(explain::malformed())),
+        };
+        let _ = self.send(&farewell).await;
+        // What the peer still sends is read and thrown away for a moment: closing a socket with unread bytes in it
+        // would take the farewell away from under the peer.
+        let _ = self.stream.shutdown().await;
+        let mut rest = [0; 4096];
+        let drained = async { while matches!(self.stream.read(&mut rest).await, Ok(count) if count > 0) {} };
+        let _ = timeout(FAREWELL, drained).await;
+        Closed
+    }
+
+    async fn send(&mut self, frame: &[u8]) -> Result<(), Closed> {
+        match timeout(FRAME, self.stream.write_all(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Closed),
+        }
+    }
+}
+
+/// Resolves when the daemon stops, or when there is nobody left to say so.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+fn encode(request_id: u16, reply: &Result<Answer, Refusal>) -> Frame {
+    codec::encode_reply(request_id, reply).unwrap_or_else(|_| {
+        // An answer of ours that does not fit is our fault; the caller learns that much.
+        let refusal = explain::internal("the answer does not fit into one message");
+        codec::encode_reply(request_id, &Err(refusal)).expect("a refusal of two sentences fits")
+    })
+}
+
+/// How long a frame may take to arrive, and a reply to be read.
+const FRAME: Duration = Duration::from_secs(10);
+/// How long a connection may rest without any request in progress.
+const IDLE: Duration = Duration::from_mins(10);
+/// How long a peer that is turned away may still finish its sentence.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How many requests of one connection may wait for the driver at once; further ones wait in the socket.
+const MOST_PENDING: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use procurify_token_protocol::frame::HEAD;
+use procurify_token_protocol::{CredentialName, DaemonStatus, RefusalCode, VaultState};
+use tokio::io::DuplexStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::lookup::Ready;
+use crate::refresh::Moment;
+
+const OWNER: u32 = 1000;
+
+/// A session on one end of a pipe, and the driver's inbox in the test's hand.
+struct Caller {
+    stream: DuplexStream,
+    buffer: FrameBuffer,
+    driver: tokio::sync::mpsc::Receiver<(Request, oneshot::Sender<Result<Answer, Refusal>>)>,
+    lookup: Arc<Lookup>,
+    session: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Caller {
+    fn new(uid: u32) -> Self {
+        let (stream, other_end) = tokio::io::duplex(256 * 1024);
+        let (handle, driver) = Handle::in_hand();
+        let lookup = Arc::new(Lookup::default());
+        let (stop, stopping) = watch::channel(false);
+        let service = Service {
+            access: Access::of_owner(OWNER),
+            lookup: Arc::clone(&lookup),
+            driver: handle,
+            clock: SystemClock,
+            stopping,
+        };
+        let peer = Peer { uid: Some(uid), pid: None };
+        let session = tokio::spawn(converse(other_end, peer, Arc::new(service)));
+        Self { stream, buffer: FrameBuffer::new(frame::MAX_ANSWER), driver, lookup, session, stop }
+    }
+
+    async fn send(&mut self, request_id: u16, request: &Request) {
+        let frame = codec::encode_request(request_id, request).unwrap();
+        self.stream.write_all(&frame).await.unwrap();
+    }
+
+    /// The next reply, or `None` when the session has closed.
+    async fn reply(&mut self) -> Option<(u16, Result<Answer, Refusal>)> {
+        loop {
+            if let Some(frame) = self.buffer.next_frame().unwrap() {
+                return Some((frame.request_id, codec::decode_reply(frame).unwrap()));
+            }
+            let count = self.stream.read(self.buffer.space()).await.unwrap();
+            if count == 0 {
+                return None;
+            }
+            self.buffer.filled(count);
+        }
+    }
+
+    async fn refusal(&mut self) -> RefusalCode {
+        self.reply().await.unwrap().1.unwrap_err().code
+    }
+}
+
+fn name() -> CredentialName {
+    "acme".parse().unwrap()
+}
+
+fn get() -> Request {
+    Request::Get { name: name(), min_ttl: Duration::ZERO, deadline: Duration::from_secs(5) }
+}
+
+#[tokio::test]
+async fn a_held_token_is_answered_from_the_table_without_the_driver() {
+    let mut caller = Caller::new(OWNER);
+    let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
+    let expires = Moment::default() + Duration::from_hours(1);
+    caller.lookup.publish(&name(), Some(Ready { frame, expires }));
+    caller.send(513, &get()).await;
+    assert!(matches!(caller.reply().await, Some((513, Ok(Answer::Done)))));
+    assert!(caller.driver.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn replies_come_in_the_order_in_which_they_are_ready() {
+    let mut caller = Caller::new(OWNER);
+    caller.send(1, &get()).await;
+    caller.send(2, &Request::Status).await;
+    let (_, slow) = caller.driver.recv().await.unwrap();
+    let (_, quick) = caller.driver.recv().await.unwrap();
+    quick.send(Ok(Answer::Status(Box::new(status())))).unwrap();
+    assert!(matches!(caller.reply().await, Some((2, Ok(Answer::Status(_))))));
+    slow.send(Err(explain::busy())).unwrap();
+    assert!(matches!(caller.reply().await, Some((1, Err(_)))));
+}
+
+#[tokio::test]
+async fn strangers_are_denied_whatever_they_ask_and_the_driver_never_hears_of_it() {
+    let mut caller = Caller::new(OWNER + 1);
+    for request in [get(), Request::Status, Request::Lock, Request::Stop] {
+        caller.send(7, &request).await;
+        assert_eq!(caller.refusal().await, RefusalCode::DENIED);
+    }
+    assert!(caller.driver.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_request_of_a_later_version_is_refused_and_the_connection_stays() {
+    let mut caller = Caller::new(OWNER);
+    let mut frame = codec::encode_request(7, &Request::Status).unwrap();
+    frame[HEAD] = 250;
+    caller.stream.write_all(&frame).await.unwrap();
+    assert_eq!(caller.refusal().await, RefusalCode::UNKNOWN_REQUEST);
+    caller.send(8, &Request::Status).await;
+    assert!(matches!(caller.driver.recv().await, Some((Request::Status, _))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_refused_and_the_connection_closed() {
+    for garbage in [&[4, 0, 0, 0, 1, 9, 1, 0][..], &[0; 64], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut caller = Caller::new(OWNER);
+        caller.stream.write_all(garbage).await.unwrap();
+        let code = caller.refusal().await;
+        assert!([RefusalCode::MALFORMED, RefusalCode::TOO_LARGE].contains(&code), "{code:?}");
+        assert!(caller.reply().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_of_another_version_is_told_the_versions() {
+    let mut caller = Caller::new(OWNER);
+    let mut frame = codec::encode_request(7, &Request::Status).unwrap();
+    frame[4] = 9;
+    caller.stream.write_all(&frame).await.unwrap();
+    let mut reply = [0; HEAD + 2];
+    caller.stream.read_exact(&mut reply).await.unwrap();
+    assert_eq!(reply, frame::versions(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_trickles_in_is_not_waited_for_longer_than_its_time() {
+    let Caller { mut stream, session, stop: _stop, .. } = Caller::new(OWNER);
+    let frame = codec::encode_request(7, &get()).unwrap();
+    let began = Instant::now();
+    tokio::spawn(async move {
+        for byte in frame.iter() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stream.write_all(&[*byte]).await.unwrap_or_default();
+        }
+    });
+    session.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 1 + FRAME.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed_but_not_one_that_waits_for_an_answer() {
+    let began = Instant::now();
+    Caller::new(OWNER).session.await.unwrap();
+    assert_eq!(began.elapsed(), IDLE);
+
+    let mut caller = Caller::new(OWNER);
+    caller.send(7, &get()).await;
+    let (_, reply) = caller.driver.recv().await.unwrap();
+    tokio::time::sleep(IDLE * 2).await;
+    reply.send(Ok(Answer::Done)).unwrap();
+    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_reads_nothing_is_left() {
+    let mut caller = Caller::new(OWNER);
+    let frame = Zeroizing::new(vec![0; 300 * 1024]);
+    let expires = Moment::default() + Duration::from_hours(1);
+    caller.lookup.publish(&name(), Some(Ready { frame, expires }));
+    caller.send(7, &get()).await;
+    let began = Instant::now();
+    caller.session.await.unwrap();
+    assert_eq!(began.elapsed(), FRAME);
+}
+
+#[tokio::test]
+async fn when_the_daemon_stops_what_was_begun_is_answered_and_the_connection_closed() {
+    let mut caller = Caller::new(OWNER);
+    caller.send(7, &get()).await;
+    let (_, reply) = caller.driver.recv().await.unwrap();
+    caller.stop.send(true).unwrap();
+    tokio::task::yield_now().await;
+    reply.send(Ok(Answer::Done)).unwrap();
+    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+    assert!(caller.reply().await.is_none());
+}
+
+#[tokio::test]
+async fn a_caller_that_closes_its_sending_side_still_gets_its_answer() {
+    let mut caller = Caller::new(OWNER);
+    caller.send(7, &get()).await;
+    caller.stream.shutdown().await.unwrap();
+    let (_, reply) = caller.driver.recv().await.unwrap();
+    reply.send(Ok(Answer::Done)).unwrap();
+    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+    assert!(caller.reply().await.is_none());
+}
+
+fn status() -> DaemonStatus {
+    DaemonStatus {
+        version: String::new(),
+        pid: 1,
+        started_at: chrono::DateTime::UNIX_EPOCH,
+        vault: VaultState::Missing,
+        vault_path: String::new(),
+        credentials: 0,
+        with_token: 0,
+        extra_ca: None,
+        warnings: Vec::new(),
+    }
+}

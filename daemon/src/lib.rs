@@ -1,0 +1,35 @@
+//! `procurify-tokend`: keeps Procurify client secrets sealed and their access tokens ready.
+//!
+//! The map of the house; `ARCHITECTURE.md` tells who may know whom.
+//!
+//! | room | what |
+//! | --- | --- |
+//! | [`cli`], [`config`] | words in, valid types out |
+//! | [`startup`] | the only place where parts are joined |
+//! | [`clock`] | the only place that asks for the time |
+//! | [`refresh`] | pure: when to ask for a token, and what to tell those who wait |
+//! | [`driver`] | the one task that owns the Keeper and the vault and does what the Keeper says |
+//! | [`lookup`] | the tokens of this moment, ready to be sent |
+//! | [`vault`] | the precious part: the client secrets |
+//! | [`cache`] | the disposable part: sealed tokens for the next start |
+//! | [`issuer`] | token requests, and what came of them |
+//! | [`ipc`] | the socket and the conversations on it |
+//! | [`access`] | who may do what |
+//! | [`explain`] | every sentence that the daemon says to a person |
+//! | [`logging`], [`os`] | the log; what differs between systems |
+
+pub mod access;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod driver;
+pub mod explain;
+pub mod ipc;
+pub mod issuer;
+pub mod logging;
+pub mod lookup;
+pub mod os;
+pub mod refresh;
+pub mod startup;
+pub mod vault;

@@ -1,0 +1,46 @@
+//! The log: to the journal when systemd reads it, else to standard error.
+//!
+//! Only this program's own events are let through. What libraries say about connections and bodies could hold a secret.
+
+use std::io;
+
+use anyhow::Context as _;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+/// Changes how much is logged.
+#[derive(Debug)]
+pub struct Verbosity(reload::Handle<Targets, Registry>);
+
+impl Verbosity {
+    /// From now on this much.
+    pub fn set(&self, level: LevelFilter) {
+        // It fails only once the log itself is gone, and then there is nothing to change.
+        let _ = self.0.reload(only_ours(level));
+    }
+}
+
+/// Starts the log.
+///
+/// # Errors
+/// The journal cannot be reached although systemd said so, or a log runs already.
+pub fn start(level: LevelFilter) -> anyhow::Result<Verbosity> {
+    let (filter, handle) = reload::Layer::new(only_ours(level));
+    let sink: Box<dyn Layer<Registry> + Send + Sync> = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        Box::new(tracing_journald::layer().context("cannot reach the journal")?)
+    } else {
+        Box::new(fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false))
+    };
+    tracing_subscriber::registry()
+        .with(sink.with_filter(filter))
+        .try_init()
+        .context("cannot start the log")?;
+    Ok(Verbosity(handle))
+}
+
+fn only_ours(level: LevelFilter) -> Targets {
+    Targets::new().with_target("procurify_tokend", level)
+}

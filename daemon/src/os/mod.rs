@@ -1,0 +1,10 @@
+//! What differs between systems: whose the process is, what must not be seen of it, and folders for one user alone.
+//!
+//! Only Unix is built and tested so far. A second file with the same names is all that another system needs.
+
+mod unix;
+
+pub use unix::{
+    close_standard_output, effective_user, forbid_core_dumps, is_socket, make_private_folder,
+    restrict_file_modes, verify_socket_mode,
+};

@@ -1,0 +1,88 @@
+//! Unix.
+
+use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit, umask};
+
+/// The user as whom the daemon runs.
+pub fn effective_user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Whatever this process creates from now on is its user's alone.
+pub fn restrict_file_modes() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Neither a core file nor another process of the same user shows this one's memory.
+///
+/// # Errors
+/// What the kernel says; the daemon works without it, less protected.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    let limit = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: limit.maximum })?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Points standard output at nothing, so that whoever waits at its other end sees it closed.
+///
+/// # Errors
+/// What the kernel says.
+pub fn close_standard_output() -> io::Result<()> {
+    let nothing = fs::File::options().write(true).open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdout(nothing)?)
+}
+
+/// Makes a folder that only its user may enter, or checks that an existing one is such a folder.
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] with owner and mode, where others could put something in.
+pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+    if !folder.exists() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let metadata = fs::metadata(folder)?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if owner != effective_user() && owner != 0 || mode & 0o022 != 0 {
+        let wanted = effective_user();
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "{} belongs to user {owner} with mode {mode:04o}; wanted: user {wanted}, not writable by others \
+                 (chmod 700)",
+                folder.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether this is a socket.
+pub fn is_socket(metadata: &Metadata) -> bool {
+    metadata.file_type().is_socket()
+}
+
+/// Sets the socket's mode and looks whether the system really has.
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] where the mode did not stick.
+pub fn verify_socket_mode(socket: &Path) -> io::Result<()> {
+    fs::set_permissions(socket, Permissions::from_mode(SOCKET_MODE))?;
+    let mode = fs::symlink_metadata(socket)?.mode() & 0o777;
+    if mode == SOCKET_MODE {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} has mode {mode:04o} although {SOCKET_MODE:04o} was set", socket.display()),
+        ))
+    }
+}
+
+const SOCKET_MODE: u32 = 0o600;

@@ -1,0 +1,514 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use procurify_token_protocol::{AccessToken, FailureClass};
+use proptest::prelude::*;
+
+use super::*;
+
+const DAY: Duration = Duration::from_hours(24);
+const SOON: Duration = Duration::from_secs(5);
+
+/// A Keeper with an invented clock, and everything it has said so far.
+struct World {
+    keeper: Keeper,
+    boot: Moment,
+    tokens: u8,
+    waiters: Waiter,
+    tickets: Vec<Ticket>,
+    published: HashMap<CredentialName, Option<Held>>,
+    answers: HashMap<Waiter, Result<Held, Refused>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            keeper: Keeper::new(Policy::default()),
+            boot: Moment::from_millis(1_000_000),
+            tokens: 0,
+            waiters: 0,
+            tickets: Vec::new(),
+            published: HashMap::new(),
+            answers: HashMap::new(),
+        }
+    }
+
+    fn with(names: &[&str]) -> Self {
+        let mut world = Self::new();
+        for name in names {
+            world.keeper.insert(&name.parse().unwrap(), None, world.now());
+        }
+        world.settle();
+        world
+    }
+
+    fn now(&self) -> Now {
+        Now { boot: self.boot, wall: DateTime::UNIX_EPOCH, dice: 42 }
+    }
+
+    /// Does what the Keeper says, and checks what must hold after every event.
+    fn settle(&mut self) {
+        while let Some(action) = self.keeper.poll_action() {
+            match action {
+                Action::Issue(ticket) => self.tickets.push(ticket),
+                Action::Publish(name, held) => drop(self.published.insert(name, held)),
+                Action::Answer(waiter, answer) => {
+                    if let Ok(held) = &answer {
+                        assert!(held.expires > self.boot, "no expired token is ever handed out");
+                    }
+                    assert!(self.answers.insert(waiter, answer).is_none(), "a waiter is answered once");
+                }
+            }
+        }
+        self.at_most_one_request_is_out_for_each_credential();
+        self.no_more_requests_are_out_than_there_are_places();
+        self.no_wake_is_stuck_in_the_past();
+        self.every_unanswered_waiter_is_remembered();
+        self.what_was_published_is_what_is_held();
+    }
+
+    fn at_most_one_request_is_out_for_each_credential(&self) {
+        let mut names: Vec<_> = self.current_tickets().map(|ticket| &ticket.name).collect();
+        names.sort();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    fn no_more_requests_are_out_than_there_are_places(&self) {
+        let out = self.current_tickets().count();
+        assert_eq!(out, self.keeper.out);
+        assert!(out <= self.keeper.policy.concurrency);
+    }
+
+    fn no_wake_is_stuck_in_the_past(&self) {
+        assert!(self.keeper.next_wake().is_none_or(|wake| wake > self.boot));
+    }
+
+    fn every_unanswered_waiter_is_remembered(&self) {
+        let waiting: usize = self.keeper.slots.values().map(|slot| slot.waiting.len()).sum();
+        assert_eq!(waiting + self.answers.len(), usize::try_from(self.waiters).unwrap());
+        assert_eq!(waiting, self.keeper.deadlines.len());
+    }
+
+    fn what_was_published_is_what_is_held(&self) {
+        for (name, slot) in &self.keeper.slots {
+            let published = self.published.get(name).and_then(Option::as_ref);
+            assert_eq!(
+                published.map(|held| held.token.fingerprint()),
+                slot.held.as_ref().map(|held| held.token.fingerprint())
+            );
+        }
+    }
+
+    fn current_tickets(&self) -> impl Iterator<Item = &Ticket> {
+        self.tickets.iter().filter(|ticket| self.keeper.is_current(ticket))
+    }
+
+    fn wait(&mut self, name: &str, wait: Wait, patience: Duration) -> Waiter {
+        let waiter = self.waiters;
+        self.waiters += 1;
+        self.keeper.wait(waiter, &name.parse().unwrap(), wait, self.boot + patience, self.now());
+        self.settle();
+        waiter
+    }
+
+    fn get(&mut self, name: &str, patience: Duration) -> Waiter {
+        self.wait(name, Wait::Get { min_ttl: Duration::ZERO }, patience)
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.boot = self.boot + duration;
+        self.keeper.tick(self.now());
+        self.settle();
+    }
+
+    fn token(&mut self, life: Duration) -> Held {
+        self.tokens += 1;
+        let fingerprint = Fingerprint::from_bytes([self.tokens; 8]);
+        let token = AccessToken::new("t".into(), fingerprint, DateTime::UNIX_EPOCH).unwrap();
+        Held { token: Arc::new(token), issued: self.boot, expires: self.boot + life }
+    }
+
+    fn last_ticket(&self) -> Ticket {
+        self.tickets.last().unwrap().clone()
+    }
+
+    fn succeed(&mut self, life: Duration) -> Fingerprint {
+        let held = self.token(life);
+        let fingerprint = held.token.fingerprint();
+        self.keeper.issued(&self.last_ticket(), Ok(held), self.now());
+        self.settle();
+        fingerprint
+    }
+
+    fn fail(&mut self, failure: impl Into<Failure>) {
+        self.keeper.issued(&self.last_ticket(), Err(failure.into()), self.now());
+        self.settle();
+    }
+
+    fn activity(&self, name: &str) -> Activity {
+        self.keeper.view(&name.parse().unwrap(), self.now()).unwrap().activity
+    }
+
+    fn granted(&self, waiter: Waiter) -> Option<Fingerprint> {
+        self.answers.get(&waiter)?.as_ref().ok().map(|held| held.token.fingerprint())
+    }
+
+    fn refused(&self, waiter: Waiter) -> Option<&Refused> {
+        self.answers.get(&waiter)?.as_ref().err()
+    }
+}
+
+#[test]
+fn a_new_credential_gets_its_token_before_anyone_asks() {
+    let mut world = World::with(&["acme"]);
+    assert_eq!(world.tickets.len(), 1);
+    let token = world.succeed(DAY);
+    let waiter = world.get("acme", Duration::ZERO);
+    assert_eq!(world.granted(waiter), Some(token));
+    assert_eq!(world.tickets.len(), 1);
+}
+
+#[test]
+fn a_thousand_who_wait_cost_one_request() {
+    let mut world = World::with(&["acme"]);
+    let waiters: Vec<_> = (0..1000).map(|_| world.get("acme", SOON)).collect();
+    let token = world.succeed(DAY);
+    assert!(waiters.iter().all(|waiter| world.granted(*waiter) == Some(token)));
+    assert_eq!(world.tickets.len(), 1);
+}
+
+#[test]
+fn a_token_is_refreshed_before_it_ends_and_served_meanwhile() {
+    let mut world = World::with(&["acme"]);
+    let old = world.succeed(DAY);
+    world.pass(DAY.mul_f64(0.79));
+    assert_eq!(world.tickets.len(), 1);
+    world.pass(DAY.mul_f64(0.11));
+    assert_eq!(world.tickets.len(), 2);
+    let while_out = world.get("acme", SOON);
+    world.fail(FailureCode::SERVER_ERROR);
+    let while_failing = world.get("acme", SOON);
+    assert_eq!([world.granted(while_out), world.granted(while_failing)], [Some(old); 2]);
+}
+
+#[test]
+fn a_late_answer_never_overwrites_newer_state() {
+    let mut world = World::with(&["acme"]);
+    let lost = world.last_ticket();
+    world.pass(Policy::default().ticket_life);
+    assert_eq!(world.activity("acme"), Activity::BackingOff);
+    world.pass(Duration::from_mins(1));
+    let newer = world.succeed(DAY);
+    let late = world.token(DAY);
+    world.keeper.issued(&lost, Ok(late), world.now());
+    world.settle();
+    let waiter = world.get("acme", SOON);
+    assert_eq!(world.granted(waiter), Some(newer));
+}
+
+#[test]
+fn in_backoff_with_nothing_valid_a_get_is_refused_at_once_unless_its_deadline_reaches_beyond() {
+    let mut world = World::with(&["acme"]);
+    world.fail(Failure { retry_after: Some(Duration::from_mins(2)), ..FailureCode::THROTTLED.into() });
+    let hasty = world.get("acme", SOON);
+    let patient = world.get("acme", Duration::from_mins(3));
+    let refused = Refused::Failed {
+        failure: Failure { retry_after: Some(Duration::from_mins(2)), ..FailureCode::THROTTLED.into() },
+        retry_in: Duration::from_mins(2),
+    };
+    assert_eq!(world.refused(hasty), Some(&refused));
+    world.pass(Duration::from_mins(2));
+    let token = world.succeed(DAY);
+    assert_eq!(world.granted(patient), Some(token));
+}
+
+#[test]
+fn rejected_credentials_are_probed_hourly_and_at_once_when_a_person_asks() {
+    let mut world = World::with(&["acme"]);
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    world.pass(Duration::from_mins(59));
+    let waiter = world.get("acme", Duration::from_hours(2));
+    assert!(matches!(world.refused(waiter), Some(Refused::Failed { .. })));
+    assert_eq!((world.tickets.len(), world.activity("acme")), (1, Activity::Barred));
+    world.pass(Duration::from_mins(1));
+    assert_eq!(world.tickets.len(), 2);
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    let plain = world.wait("acme", Wait::Refresh { retry: false }, SOON);
+    assert!(world.refused(plain).is_some());
+    let retry = world.wait("acme", Wait::Refresh { retry: true }, SOON);
+    assert_eq!(world.tickets.len(), 3);
+    let token = world.succeed(DAY);
+    assert_eq!(world.granted(retry), Some(token));
+}
+
+#[test]
+fn a_rejection_does_not_take_away_what_is_valid() {
+    let mut world = World::with(&["acme"]);
+    let token = world.succeed(DAY);
+    world.pass(DAY.mul_f64(0.9));
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    let waiter = world.get("acme", SOON);
+    assert_eq!(world.granted(waiter), Some(token));
+    world.pass(DAY.mul_f64(0.11));
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    let waiter = world.get("acme", SOON);
+    assert!(world.refused(waiter).is_some());
+}
+
+#[test]
+fn a_min_ttl_beyond_what_is_held_asks_and_settles_for_less_when_asking_fails() {
+    let mut world = World::with(&["acme"]);
+    let old = world.succeed(DAY);
+    world.pass(Duration::from_hours(2));
+    let longer = Wait::Get { min_ttl: Duration::from_hours(23) };
+    let waiter = world.wait("acme", longer, SOON);
+    assert_eq!((world.tickets.len(), world.granted(waiter)), (2, None));
+    world.fail(Failure { retry_after: Some(Duration::from_mins(2)), ..FailureCode::SERVER_ERROR.into() });
+    assert_eq!(world.granted(waiter), Some(old));
+    world.pass(Duration::from_mins(2));
+    let new = world.succeed(DAY);
+    let waiter = world.wait("acme", longer, SOON);
+    assert_eq!(world.granted(waiter), Some(new));
+    let impossible = world.wait("acme", Wait::Get { min_ttl: DAY * 2 }, SOON);
+    assert_eq!((world.granted(impossible), world.tickets.len()), (Some(new), 3));
+}
+
+#[test]
+fn a_waiter_whose_deadline_passes_is_told_and_the_request_goes_on() {
+    let mut world = World::with(&["acme"]);
+    let waiter = world.get("acme", SOON);
+    world.pass(SOON);
+    assert_eq!(world.refused(waiter), Some(&Refused::Deadline));
+    let token = world.succeed(DAY);
+    let waiter = world.get("acme", SOON);
+    assert_eq!(world.granted(waiter), Some(token));
+}
+
+#[test]
+fn an_invalidated_token_is_replaced_only_if_it_is_the_current_one() {
+    let mut world = World::with(&["acme"]);
+    let first = world.succeed(DAY);
+    let name = "acme".parse().unwrap();
+    world.keeper.invalidate(&name, Fingerprint::from_bytes([99; 8]), world.now());
+    world.settle();
+    assert_eq!(world.tickets.len(), 1);
+    for _ in 0..3 {
+        world.keeper.invalidate(&name, first, world.now());
+        world.settle();
+    }
+    assert_eq!(world.tickets.len(), 2);
+    let second = world.succeed(DAY);
+    world.keeper.invalidate(&name, first, world.now());
+    let waiter = world.get("acme", SOON);
+    assert_eq!(world.granted(waiter), Some(second));
+}
+
+#[test]
+fn when_the_new_token_is_refused_as_well_the_slot_cools_down_and_says_why() {
+    let mut world = World::with(&["acme"]);
+    let name = "acme".parse().unwrap();
+    for _ in 0..2 {
+        let token = world.succeed(DAY);
+        world.keeper.invalidate(&name, token, world.now());
+        world.settle();
+    }
+    assert_eq!((world.tickets.len(), world.activity("acme")), (2, Activity::BackingOff));
+    let waiter = world.get("acme", SOON);
+    assert!(matches!(
+        world.refused(waiter),
+        Some(Refused::Failed { failure, retry_in })
+            if failure.code == FailureCode::TOKENS_REFUSED && *retry_in == Duration::from_mins(5)
+    ));
+    world.pass(Duration::from_mins(5));
+    let token = world.succeed(DAY);
+    world.keeper.invalidate(&name, token, world.now());
+    world.settle();
+    world.pass(Duration::from_mins(9));
+    assert_eq!(world.tickets.len(), 3, "the second time it takes twice as long");
+}
+
+#[test]
+fn a_server_that_repeats_its_token_causes_no_loop_and_no_longer_life() {
+    let mut world = World::with(&["acme"]);
+    world.succeed(DAY);
+    world.pass(DAY.mul_f64(0.95));
+    let again = Held { expires: world.boot + DAY, issued: world.boot, ..world.published_token("acme") };
+    world.keeper.issued(&world.last_ticket(), Ok(again), world.now());
+    world.settle();
+    world.pass(DAY.mul_f64(0.051));
+    let waiter = world.get("acme", Duration::ZERO);
+    assert_eq!(world.granted(waiter), None, "the token has ended although the server said otherwise");
+}
+
+impl World {
+    fn published_token(&self, name: &str) -> Held {
+        self.published[&name.parse().unwrap()].clone().unwrap()
+    }
+}
+
+#[test]
+fn a_token_that_is_kept_from_an_earlier_run_costs_nothing() {
+    let mut world = World::new();
+    let held = Held { issued: world.boot - Duration::from_hours(2), ..world.token(Duration::from_hours(22)) };
+    world.keeper.insert(&"acme".parse().unwrap(), Some(held), world.now());
+    let waiter = world.get("acme", Duration::ZERO);
+    assert!(world.granted(waiter).is_some());
+    assert!(world.tickets.is_empty());
+}
+
+#[test]
+fn those_whom_somebody_waits_for_come_first_when_places_are_few() {
+    let names: Vec<String> = (0..20).map(|n| format!("c{n}")).collect();
+    let mut world = World::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(world.tickets.len(), 8);
+    world.get("c19", SOON);
+    world.fail(FailureCode::SERVER_ERROR);
+    assert_eq!(world.last_ticket().name.as_str(), "c19");
+}
+
+#[test]
+fn removal_and_closing_tell_those_who_wait() {
+    let mut world = World::with(&["acme", "globex"]);
+    let removed = world.get("acme", SOON);
+    let closed = world.get("globex", SOON);
+    world.keeper.remove(&"acme".parse().unwrap(), world.now());
+    world.settle();
+    assert_eq!(world.refused(removed), Some(&Refused::Unknown));
+    world.keeper.close();
+    world.settle();
+    assert_eq!(world.refused(closed), Some(&Refused::Closed));
+    world.succeed(DAY);
+    assert!(
+        world.published.values().all(Option::is_none),
+        "an answer from before the closing changes nothing"
+    );
+}
+
+#[test]
+fn another_pair_of_client_credentials_lifts_the_bar_and_keeps_what_is_valid() {
+    let mut world = World::with(&["acme"]);
+    let name = "acme".parse().unwrap();
+    let old = world.succeed(DAY);
+    world.pass(DAY.mul_f64(0.9));
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    world.keeper.credentials_changed(&name, world.now());
+    world.settle();
+    assert_eq!(world.tickets.len(), 3);
+    let waiter = world.get("acme", SOON);
+    assert_eq!(world.granted(waiter), Some(old));
+    let late = world.last_ticket();
+    let adopted = world.token(DAY);
+    let fingerprint = adopted.token.fingerprint();
+    world.keeper.adopt(&name, adopted, world.now());
+    world.settle();
+    world.keeper.issued(&late, Err(FailureCode::CREDENTIALS_REJECTED.into()), world.now());
+    world.settle();
+    let waiter = world.get("acme", SOON);
+    assert_eq!((world.granted(waiter), world.activity("acme")), (Some(fingerprint), Activity::Resting));
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Get { name: usize, min_ttl: u64, patience: u64 },
+    Refresh { name: usize, retry: bool },
+    Succeed { ticket: usize, life: u64 },
+    Fail { ticket: usize, code: usize, retry_after: Option<u64> },
+    Invalidate { name: usize, current: bool },
+    Insert { name: usize },
+    Remove { name: usize },
+    Change { name: usize },
+    Adopt { name: usize },
+    Close,
+    Pass { seconds: u64 },
+}
+
+const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+const CODES: [FailureCode; 5] = [
+    FailureCode::SERVER_ERROR,
+    FailureCode::THROTTLED,
+    FailureCode::CREDENTIALS_REJECTED,
+    FailureCode::REDIRECTED,
+    FailureCode::NOT_CONNECTED,
+];
+
+fn event() -> impl Strategy<Value = Event> {
+    let name = 0..NAMES.len();
+    prop_oneof![
+        6 => (name.clone(), prop_oneof![Just(0u64), 0..200_000u64], 0..600u64)
+            .prop_map(|(name, min_ttl, patience)| Event::Get { name, min_ttl, patience }),
+        1 => (name.clone(), any::<bool>()).prop_map(|(name, retry)| Event::Refresh { name, retry }),
+        5 => (any::<usize>(), prop_oneof![1..90u64, Just(86_400u64)])
+            .prop_map(|(ticket, life)| Event::Succeed { ticket, life }),
+        3 => (any::<usize>(), 0..CODES.len(), prop::option::of(0..5000u64))
+            .prop_map(|(ticket, code, retry_after)| Event::Fail { ticket, code, retry_after }),
+        2 => (name.clone(), any::<bool>()).prop_map(|(name, current)| Event::Invalidate { name, current }),
+        2 => name.clone().prop_map(|name| Event::Insert { name }),
+        1 => name.clone().prop_map(|name| Event::Remove { name }),
+        1 => name.clone().prop_map(|name| Event::Change { name }),
+        1 => name.prop_map(|name| Event::Adopt { name }),
+        1 => Just(Event::Close),
+        6 => prop_oneof![0..60u64, 0..100_000u64].prop_map(|seconds| Event::Pass { seconds }),
+    ]
+}
+
+impl World {
+    fn live(&mut self, event: &Event) {
+        let now = self.now();
+        let name = |index: &usize| -> CredentialName { NAMES[*index].parse().unwrap() };
+        match event {
+            Event::Get { name, min_ttl, patience } => {
+                let min_ttl = Duration::from_secs(*min_ttl);
+                self.wait(NAMES[*name], Wait::Get { min_ttl }, Duration::from_secs(*patience + 1));
+            }
+            Event::Refresh { name, retry } => {
+                self.wait(NAMES[*name], Wait::Refresh { retry: *retry }, SOON);
+            }
+            Event::Succeed { ticket, life } if !self.tickets.is_empty() => {
+                let ticket = self.tickets[ticket % self.tickets.len()].clone();
+                let held = self.token(Duration::from_secs(*life));
+                self.keeper.issued(&ticket, Ok(held), now);
+            }
+            Event::Fail { ticket, code, retry_after } if !self.tickets.is_empty() => {
+                let ticket = self.tickets[ticket % self.tickets.len()].clone();
+                let retry_after = retry_after.map(Duration::from_secs);
+                self.keeper.issued(&ticket, Err(Failure { retry_after, ..CODES[*code].into() }), now);
+            }
+            Event::Succeed { .. } | Event::Fail { .. } => {}
+            Event::Invalidate { name: index, current } => {
+                let held = self.published.get(&name(index)).and_then(Option::as_ref);
+                let fingerprint = held.filter(|_| *current).map(|held| held.token.fingerprint());
+                let fingerprint = fingerprint.unwrap_or(Fingerprint::from_bytes([0; 8]));
+                self.keeper.invalidate(&name(index), fingerprint, now);
+            }
+            Event::Insert { name: index } if !self.keeper.slots.contains_key(&name(index)) => {
+                self.keeper.insert(&name(index), None, now);
+            }
+            Event::Insert { .. } => {}
+            Event::Remove { name: index } => self.keeper.remove(&name(index), now),
+            Event::Change { name: index } => self.keeper.credentials_changed(&name(index), now),
+            Event::Adopt { name: index } if self.keeper.slots.contains_key(&name(index)) => {
+                let held = self.token(DAY);
+                self.keeper.adopt(&name(index), held, now);
+            }
+            Event::Adopt { .. } => {}
+            Event::Close => self.keeper.close(),
+            Event::Pass { seconds } => self.pass(Duration::from_secs(*seconds)),
+        }
+        self.settle();
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_invariants_hold_whatever_happens(events in prop::collection::vec(event(), 1..120)) {
+        let mut world = World::with(&NAMES[..6]);
+        for event in &events {
+            world.live(event);
+        }
+        // In the end everybody is answered: time alone does it.
+        world.pass(Duration::from_hours(1));
+        prop_assert_eq!(world.answers.len(), usize::try_from(world.waiters).unwrap());
+        let is_rejection = |code: &&FailureCode| code.class() == FailureClass::Rejected;
+        prop_assert_eq!(CODES.iter().filter(is_rejection).count(), 1);
+    }
+}

@@ -1,0 +1,27 @@
+//! When to ask Procurify for a token, and what to tell those who wait: the heart of the daemon, and pure.
+//!
+//! Events go in, actions come out ([`Keeper`]). There is no I/O here, no task, no clock, no randomness and no log: every
+//! event brings its own [`Now`], and the driver does what the actions say. The room knows tokens and failures from the
+//! protocol crate and nothing else of the house.
+//!
+//! # A slot's life
+//! Each credential has a slot with two independent axes. It *holds* a token or none. And it is *doing* one thing:
+//!
+//! ```text
+//!            due, or somebody waits        a place is free
+//!  Resting ───────────────────────▶ Queued ───────────────▶ Out ──▶ issued ──▶ Resting
+//!                                     ▲                       ├───▶ rejected ─▶ Barred ────┐
+//!                                     │                       └───▶ failed ───▶ BackingOff │
+//!                                     └───── time has passed, or a person asks ────────────┘
+//! ```
+//!
+//! What is held is handed out in every one of these states until it expires. A ticket carries a generation; an answer
+//! to a ticket that is no longer the one that is out changes nothing.
+
+mod keeper;
+mod slot;
+mod timing;
+
+pub use keeper::{Action, Keeper, Refused, Ticket, View, Wait, Waiter};
+pub use slot::Held;
+pub use timing::{Moment, Now, Policy};

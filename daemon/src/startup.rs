@@ -1,0 +1,231 @@
+//! The only place where the parts are joined, and taken apart again.
+//!
+//! Two threads, each with a runtime of its own: one talks with callers, the other runs the driver. So a token request,
+//! a key derivation or a slow disk never holds up a `get` whose token is in memory.
+
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use procurify_token_protocol::endpoint::{self, Platform, Surroundings};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::access::Access;
+use crate::cli::Arguments;
+use crate::clock::SystemClock;
+use crate::config::{Config, DEFAULT_CONFIG, Folders};
+use crate::driver::{Control, Driver, Parts};
+use crate::ipc::{Listener, Service};
+use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
+use crate::logging::{self, Verbosity};
+use crate::lookup::Lookup;
+use crate::os;
+use crate::vault::InstanceLock;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// Why it cannot start, in words for a person.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.print_default_config {
+        return stdout().write_all(DEFAULT_CONFIG.as_bytes()).context("cannot print the configuration");
+    }
+    os::restrict_file_modes();
+    let place = Place::find(arguments)?;
+    let config = place.config()?;
+    if arguments.check_config {
+        return writeln!(stdout(), "{} is good", place.config_file.display()).context("cannot print");
+    }
+    let verbosity = logging::start(config.log.level)?;
+    let mut warnings = Vec::new();
+    if let Err(error) = os::forbid_core_dumps() {
+        warnings.push(format!("The daemon's memory is less protected than it should be: {error}"));
+    }
+    let socket = place.socket(&config)?;
+    let vault = place.folders.vault(&config.vault);
+    let folder = vault.vault.parent().context("the vault's path names no file")?;
+    let lock = InstanceLock::acquire(folder)?;
+    let issuer = Arc::new(issuer(&config)?);
+
+    let lookup = Arc::new(Lookup::default());
+    let stop = Arc::new(Notify::new());
+    let (mut driver, handle) = Driver::new(Parts {
+        lookup: Arc::clone(&lookup),
+        issuer,
+        clock: SystemClock,
+        policy: config.policy(),
+        vault,
+        cache: place.folders.cache(&config.cache),
+        extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
+        warnings,
+        stop: Arc::clone(&stop),
+    });
+    driver.open_at_start();
+
+    let runtime = runtime()?;
+    let inner = runtime.enter();
+    let most_connections = config.max_connections.into();
+    let listener = Listener::bind(&socket, most_connections)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
+    drop(inner);
+
+    let (controls, control_inbox) = mpsc::channel(8);
+    let (ended, driver_ended) = oneshot::channel();
+    let driving = thread::Builder::new().name("driver".to_owned()).spawn(move || {
+        let runtime = self::runtime();
+        let outcome = runtime.map(|runtime| {
+            runtime.block_on(driver.run(control_inbox));
+            // A look-up of a name that hangs must not hold up the end.
+            runtime.shutdown_background();
+        });
+        let _ = ended.send(());
+        outcome
+    });
+    let driving = driving.context("cannot start the driver's thread")?;
+
+    let (stopping, watch_stopping) = watch::channel(false);
+    let service = Arc::new(Service {
+        access: Access::of_owner(os::effective_user()),
+        lookup,
+        driver: handle,
+        clock: SystemClock,
+        stopping: watch_stopping,
+    });
+    info!(socket = %socket.display(), pid = std::process::id(), "ready");
+    if arguments.announce_ready {
+        announce_ready()?;
+    }
+    runtime.block_on(async {
+        let keep_up = Upkeep { signals, stop, place, verbosity, controls: controls.clone() };
+        tokio::select! {
+            () = listener.serve(service) => {}
+            () = keep_up.until_stopped() => {}
+            _ = driver_ended => error!("the driver has ended by itself"),
+        }
+        // First the answers of whatever was out, then the callers' connections, then the socket.
+        let _ = controls.send(Control::Stop).await;
+        let ended = tokio::task::spawn_blocking(move || driving.join()).await;
+        let _ = stopping.send(true);
+        listener.wait_for_callers(GOOD_BYE).await;
+        match ended {
+            Ok(Ok(outcome)) => outcome,
+            _ => bail!("the driver failed; its last words are in the log"),
+        }
+    })?;
+    drop((listener, lock));
+    info!("stopped");
+    Ok(())
+}
+
+/// Where this daemon lives.
+#[derive(Debug)]
+struct Place {
+    folders: Folders,
+    config_file: PathBuf,
+    config_was_named: bool,
+    named_socket: Option<PathBuf>,
+    is_system: bool,
+}
+
+impl Place {
+    fn find(arguments: &Arguments) -> anyhow::Result<Self> {
+        let folders = if arguments.system { Folders::of_system() } else { Folders::of_user()? };
+        Ok(Self {
+            config_file: arguments.config.clone().unwrap_or_else(|| folders.config_file()),
+            config_was_named: arguments.config.is_some(),
+            named_socket: arguments.socket.clone(),
+            is_system: arguments.system,
+            folders,
+        })
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config::read(&self.config_file, !self.config_was_named)?)
+    }
+
+    fn socket(&self, config: &Config) -> anyhow::Result<PathBuf> {
+        let around = Surroundings::of_process();
+        let configured = || config.socket.clone().map(PathBuf::from);
+        let named = self.named_socket.clone().or_else(|| around.socket_variable.clone()).or_else(configured);
+        if let Some(path) = named {
+            return std::path::absolute(path).context("cannot find the current folder");
+        }
+        if self.is_system {
+            return Ok(endpoint::system_wide(Platform::HERE).path);
+        }
+        let own = endpoint::per_user(Platform::HERE, &around)
+            .context("there is no home folder: set HOME, or --socket")?;
+        Ok(own.path)
+    }
+}
+
+/// What goes on beside serving: signals, and a client's wish to stop.
+struct Upkeep {
+    signals: Signals,
+    stop: Arc<Notify>,
+    place: Place,
+    verbosity: Verbosity,
+    controls: mpsc::Sender<Control<HttpsIssuer>>,
+}
+
+impl Upkeep {
+    async fn until_stopped(mut self) {
+        loop {
+            tokio::select! {
+                signal = self.signals.next() => match signal {
+                    Some(SIGHUP) => self.reload().await,
+                    _ => return,
+                },
+                () = self.stop.notified() => return,
+            }
+        }
+    }
+
+    /// Reads the configuration again. A bad one changes nothing.
+    async fn reload(&self) {
+        let reloaded = self.place.config().and_then(|config| Ok((issuer(&config)?, config)));
+        let (issuer, config) = match reloaded {
+            Ok(reloaded) => reloaded,
+            Err(problem) => return warn!("the configuration stays as it was: {problem:#}"),
+        };
+        self.verbosity.set(config.log.level);
+        let control = Control::Reconfigure {
+            policy: config.policy(),
+            issuer: Arc::new(issuer),
+            extra_ca: config.issuer.extra_ca.map(PathBuf::from),
+        };
+        if self.controls.send(control).await.is_ok() {
+            info!(config = %self.place.config_file.display(), "the configuration was read again");
+        }
+    }
+}
+
+fn issuer(config: &Config) -> anyhow::Result<HttpsIssuer> {
+    Ok(HttpsIssuer::new(IssuerSettings {
+        extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
+        connect_timeout: config.issuer.connect_timeout,
+        request_timeout: config.issuer.request_timeout,
+        proxies: Proxies::from_env()?,
+    })?)
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+}
+
+fn announce_ready() -> anyhow::Result<()> {
+    let mut out = stdout();
+    writeln!(out, "ready").and_then(|()| out.flush()).context("cannot announce that the daemon is ready")?;
+    os::close_standard_output().context("cannot close standard output")
+}
+
+/// How long callers may take to read their last answers.
+const GOOD_BYE: Duration = Duration::from_secs(1);

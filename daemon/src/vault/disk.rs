@@ -1,0 +1,244 @@
+//! Files that nobody else may touch: opened only when their owner and mode are right, written so that a crash at any
+//! moment leaves a whole file under every name.
+//!
+//! A file is private when it is a regular file (links are not followed), belongs to the effective user and has no
+//! permission bit for group or others; its folder must belong to that user or root and be writable by no one else. On
+//! Windows only the kind of the file is checked: what keeps others out there is the folder's inherited ACL, which
+//! gives a profile's folders to their user alone.
+//!
+//! This room knows neither vaults nor keys.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::{IoFailure, Step, VaultError};
+use super::seal;
+
+/// Opens a private file for reading; `None` where there is none.
+pub(super) fn open_private(path: &Path) -> Result<Option<File>, VaultError> {
+    let file = match unfollowed(OpenOptions::new().read(true)).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(cause) => match fs::symlink_metadata(path) {
+            Ok(metadata) if !metadata.is_file() => {
+                return Err(VaultError::NotAFile { path: path.to_owned() });
+            }
+            _ => return Err(IoFailure { step: Step::Open, path: path.to_owned(), cause }.into()),
+        },
+    };
+    let metadata = attempt(Step::Inspect, path, || file.metadata())?;
+    if !metadata.is_file() {
+        return Err(VaultError::NotAFile { path: path.to_owned() });
+    }
+    check_file(path, &metadata)?;
+    check_folder(folder_of(path))?;
+    Ok(Some(file))
+}
+
+/// Refuses a folder into which others may put files.
+pub(super) fn check_folder(folder: &Path) -> Result<(), VaultError> {
+    let metadata = attempt(Step::Inspect, folder, || fs::metadata(folder))?;
+    check_folder_access(folder, &metadata)
+}
+
+/// Makes a folder and the missing ones above it, closed to others and safe from a power loss.
+pub(crate) fn create_folders(folder: &Path) -> Result<(), IoFailure> {
+    let missing: Vec<_> =
+        folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        attempt(Step::CreateFolder, folder, || private_folders().create(folder))?;
+        flush_folder(folder_of(folder))?;
+    }
+    Ok(())
+}
+
+/// A new, private file, not to be confused with one that was there.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    private(unfollowed(OpenOptions::new().write(true).create_new(true))).open(path)
+}
+
+/// Opens a private file for reading and writing and makes it where it is missing.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
+    private(unfollowed(OpenOptions::new().read(true).write(true).create(true).truncate(false))).open(path)
+}
+
+/// A file under a name of its own, until it gets its real one. Its own name goes when the value goes.
+pub(super) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// A new private file beside `target`, complete and on the disk.
+    pub(super) fn filled(target: &Path, bytes: &[u8]) -> Result<Self, IoFailure> {
+        let path = temporary_name(target);
+        let mut file = attempt(Step::Create, &path, || create_private(&path))?;
+        let temporary = Self(path);
+        attempt(Step::Write, &temporary.0, || file.write_all(bytes))?;
+        attempt(Step::Flush, &temporary.0, || file.sync_all())?;
+        Ok(temporary)
+    }
+
+    /// A second name of `existing` beside `target`.
+    pub(super) fn linked(target: &Path, existing: &Path) -> Result<Self, IoFailure> {
+        let temporary = Self(temporary_name(target));
+        attempt(Step::Link, existing, || fs::hard_link(existing, &temporary.0))?;
+        Ok(temporary)
+    }
+
+    /// Takes the place of `target`, where there may be a file or none.
+    ///
+    /// Where both are names of one file a rename does nothing and keeps both names (POSIX): then, too, the temporary
+    /// one goes with `self`.
+    pub(super) fn replace(self, step: Step, target: &Path) -> Result<(), IoFailure> {
+        attempt(step, target, || fs::rename(&self.0, target))
+    }
+
+    /// Takes the name `target` only if nothing has it, whoever else tries the same.
+    pub(super) fn settle(self, target: &Path) -> Result<(), IoFailure> {
+        attempt(Step::Link, target, || fs::hard_link(&self.0, target))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        #[cfg(test)]
+        if faults::has_crashed() {
+            return;
+        }
+        // Nothing to do about a failure: what stays is sealed, and the next opening tries again.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Removes what saves of `target` left behind when they were killed.
+pub(super) fn remove_stale(target: &Path) {
+    let Ok(entries) = fs::read_dir(folder_of(target)) else { return };
+    for entry in entries.flatten().filter(|entry| is_temporary_of(target, &entry.file_name())) {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Makes the names in a folder safe from a power loss. Windows has no such call and needs none.
+pub(super) fn flush_folder(folder: &Path) -> Result<(), IoFailure> {
+    attempt(Step::FlushFolder, folder, || if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) })
+}
+
+/// The folder that a path lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// One step; its failure names it. Every step that tests let fail goes through here.
+pub(super) fn attempt<T>(
+    step: Step,
+    path: &Path,
+    operation: impl FnOnce() -> io::Result<T>,
+) -> Result<T, IoFailure> {
+    #[cfg(test)]
+    let operation = || faults::strike(step).and_then(|()| operation());
+    operation().map_err(|cause| IoFailure { step, path: path.to_owned(), cause })
+}
+
+fn temporary_name(target: &Path) -> PathBuf {
+    let mut name = temporary_prefix(target);
+    name.push(format!("{:016x}.tmp", u64::from_le_bytes(seal::random_bytes())));
+    target.with_file_name(name)
+}
+
+fn is_temporary_of(target: &Path, name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.strip_prefix(temporary_prefix(target).as_encoded_bytes())
+        .and_then(|rest| rest.strip_suffix(b".tmp"))
+        .is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn temporary_prefix(target: &Path) -> std::ffi::OsString {
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(target.file_name().unwrap_or_default());
+    prefix.push(".");
+    prefix
+}
+
+#[cfg(unix)]
+fn check_file(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
+    use std::os::unix::fs::MetadataExt;
+    let (wanted, found) = (effective_user(), metadata.uid());
+    if found != wanted {
+        return Err(VaultError::Owner { path: path.to_owned(), found, wanted });
+    }
+    match metadata.mode() & 0o7777 {
+        found if found & 0o077 != 0 => Err(VaultError::Mode { path: path.to_owned(), found }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn check_folder_access(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
+    use std::os::unix::fs::MetadataExt;
+    let (wanted, found) = (effective_user(), metadata.uid());
+    if found != wanted && found != 0 {
+        return Err(VaultError::FolderOwner { path: path.to_owned(), found, wanted });
+    }
+    match metadata.mode() & 0o7777 {
+        found if found & 0o022 != 0 => Err(VaultError::FolderMode { path: path.to_owned(), found }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn effective_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// No link is followed, and a pipe in the file's place does not make the open wait.
+#[cfg(unix)]
+fn unfollowed(options: &mut OpenOptions) -> &mut OpenOptions {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o600)
+}
+
+#[cfg(unix)]
+fn private_folders() -> DirBuilder {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+#[cfg(not(unix))]
+fn check_file(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_folder_access(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn unfollowed(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(not(unix))]
+fn private_folders() -> DirBuilder {
+    DirBuilder::new()
+}
+
+#[cfg(test)]
+pub(super) mod faults;

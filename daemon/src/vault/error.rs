@@ -1,0 +1,276 @@
+//! What can go wrong with a vault, in sentences for its owner.
+//!
+//! Every sentence may name paths, owners, modes and process ids, and never a secret. Each is the whole story: a cause is
+//! told in it and not chained behind it, so nothing is said twice or left out whoever prints it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::slots::SlotKind;
+
+/// Why a vault cannot be made, opened or written.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// There is none.
+    #[error("There is no vault at {path}.", path = .path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// There is one already, or what is left of one, and it is not touched.
+    #[error(
+        "There is already a file at {path}, and it may hold secrets: nothing was changed. Move it away to make a new vault.",
+        path = .path.display()
+    )]
+    Exists {
+        /// The file: the vault or its previous generation.
+        path: PathBuf,
+    },
+    /// The file is something else.
+    #[error("{path} is not a vault.", path = .path.display())]
+    NotAVault {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The end of the file is missing.
+    #[error("The end of {path} is missing. {}", restore_advice(.path), path = .path.display())]
+    Truncated {
+        /// The vault.
+        path: PathBuf,
+    },
+    /// Bytes of the file have changed.
+    #[error("{path} is damaged. {}", restore_advice(.path), path = .path.display())]
+    Damaged {
+        /// The vault.
+        path: PathBuf,
+    },
+    /// The file is larger than any vault, so it was not read.
+    #[error("{path} is larger than a vault can be ({MAX_FILE} bytes).", path = .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later version wrote the file, and it is whole.
+    #[error(
+        "{path} was written by a newer version: its format is {found} and this program knows formats up to {known}. Update the program.",
+        path = .path.display()
+    )]
+    Newer {
+        /// The vault.
+        path: PathBuf,
+        /// Its format.
+        found: u16,
+        /// The newest format that this program reads.
+        known: u16,
+    },
+    /// The key file or the passphrase is not this vault's.
+    #[error("The {kind} does not open {path}.", path = .path.display())]
+    WrongKey {
+        /// The vault.
+        path: PathBuf,
+        /// What was tried.
+        kind: SlotKind,
+    },
+    /// Nothing of the kind was ever set up for this vault.
+    #[error("{path} is not opened by a {kind}.", path = .path.display())]
+    NoSuchSlot {
+        /// The vault.
+        path: PathBuf,
+        /// What was tried.
+        kind: SlotKind,
+    },
+    /// The vault asks for more or less work on a passphrase than any version would write.
+    #[error("{path} names Argon2id parameters out of bounds, so they were not tried.", path = .path.display())]
+    KdfParameters {
+        /// The vault.
+        path: PathBuf,
+    },
+    /// The machine cannot give the memory that stretching the passphrase takes.
+    #[error("Opening {path} takes {kib} KiB of memory for a moment, and there is not that much.", path = .path.display())]
+    OutOfMemory {
+        /// The vault.
+        path: PathBuf,
+        /// How much.
+        kib: u32,
+    },
+    /// The vault is opened by a key file, and the key file is not there.
+    #[error("The key file {path} is missing. Put it back from your backup: without it the vault cannot be opened.", path = .path.display())]
+    KeyFileMissing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is not a key file.
+    #[error("{path} is not a key file: it must be the one line that this program wrote.", path = .path.display())]
+    KeyFileMalformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A link, a folder, a device or a pipe stands where a file must be.
+    #[error("{path} is not a regular file; links are not followed.", path = .path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A vault or key file belongs to somebody else.
+    #[error("{path} belongs to user id {found} and must belong to user id {wanted}.", path = .path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        found: u32,
+        /// The user that this program runs as.
+        wanted: u32,
+    },
+    /// Others may read or write a vault or key file.
+    #[error("{path} has mode {found:04o} and must be closed to others: chmod 600 mends it.", path = .path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        found: u32,
+    },
+    /// The folder of a vault or key file belongs to somebody else.
+    #[error("The folder {path} belongs to user id {found} and must belong to user id {wanted} or to root.", path = .path.display())]
+    FolderOwner {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        found: u32,
+        /// The user that this program runs as.
+        wanted: u32,
+    },
+    /// Others may put files into the folder of a vault or key file.
+    #[error("The folder {path} has mode {found:04o} and must not be writable by others: chmod 700 mends it.", path = .path.display())]
+    FolderMode {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        found: u32,
+    },
+    /// Somebody else replaced the vault since it was opened; writing would destroy what they put there.
+    #[error("{path} was replaced by another program since it was opened, so nothing was written. Lock and unlock to work with the new file.", path = .path.display())]
+    ChangedOnDisk {
+        /// The vault.
+        path: PathBuf,
+    },
+    /// The vault was made, but the disk did not confirm it: a power loss may undo that.
+    #[error("The vault was made, but not confirmed by the disk: {0}")]
+    Unconfirmed(IoFailure),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+}
+
+/// Why a change was not made.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// There is no credential of this name.
+    #[error("There is no credential of this name.")]
+    UnknownCredential,
+    /// There is one of this name already.
+    #[error("There is already a credential of this name.")]
+    Exists,
+    /// No pair is staged that could be promoted.
+    #[error("No new client credentials are staged.")]
+    NothingStaged,
+    /// No previous pair is kept.
+    #[error("No previous client credentials are kept.")]
+    NoPrevious,
+    /// Another pair is staged already.
+    #[error("Other client credentials are already staged.")]
+    StagedExists,
+    /// The vault holds as much as it can.
+    #[error("The vault is full.")]
+    Full,
+    /// The change could not be written. Memory and disk are as before.
+    #[error("The change was not stored. {0}")]
+    NotStored(VaultError),
+    /// The change was made, in memory and on the disk as everybody sees it, but the disk did not confirm it: until the
+    /// next change succeeds, a power loss may undo it.
+    #[error("The change was made, but not confirmed by the disk, so a power loss may undo it: {0}")]
+    Unconfirmed(IoFailure),
+}
+
+/// Why a client secret cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SecretError {
+    /// There is no credential of this name, or it has no such pair.
+    #[error("There are no such client credentials.")]
+    Unknown,
+    /// What is sealed in memory does not open: the memory of this process has changed.
+    #[error("The sealed client secret is damaged.")]
+    Damaged,
+}
+
+/// A step on the disk that the operating system refused.
+#[derive(Debug, Error)]
+#[error("Could not {step} {path}: {cause}.", path = .path.display())]
+pub struct IoFailure {
+    /// What was being done.
+    pub step: Step,
+    /// With which file or folder.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub cause: io::Error,
+}
+
+/// The steps that a vault's way to and from the disk consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Making a missing folder.
+    CreateFolder,
+    /// Looking at owner and mode.
+    Inspect,
+    /// Opening a file.
+    Open,
+    /// Reading it.
+    Read,
+    /// Making the temporary file.
+    Create,
+    /// Filling it.
+    Write,
+    /// Flushing it to the disk.
+    Flush,
+    /// Giving the generation so far a second name.
+    Link,
+    /// Making that the previous generation.
+    Keep,
+    /// Putting the new file in its place.
+    Replace,
+    /// Flushing the folder to the disk.
+    FlushFolder,
+    /// Locking the folder for one daemon.
+    Lock,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CreateFolder => "make the folder",
+            Self::Inspect => "look at",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Create => "make the file",
+            Self::Write => "write",
+            Self::Flush => "flush to the disk",
+            Self::Link => "link",
+            Self::Keep => "keep the previous generation as",
+            Self::Replace => "put the new file in place of",
+            Self::FlushFolder => "flush to the disk the folder",
+            Self::Lock => "lock",
+        })
+    }
+}
+
+/// The longest vault file, in bytes.
+pub(super) const MAX_FILE: u64 = 1 << 30;
+
+fn restore_advice(path: &Path) -> String {
+    format!(
+        "The generation before it, if there was one, is kept as {}.1; the rest is in your backups.",
+        path.display()
+    )
+}

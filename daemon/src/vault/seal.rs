@@ -1,0 +1,318 @@
+//! All cryptography of the daemon's storage: the only room that knows ring.
+//!
+//! One primitive seals everything. A sealed box is
+//! ```text
+//! salt (32 random bytes) ‖ AES-256-GCM ciphertext ‖ tag (16 bytes)
+//! ```
+//! where the one-time key is `HKDF-SHA256(ikm = key, salt, info = "procurify-token vault v1 " ‖ purpose)` (RFC 5869)
+//! and the nonce is twelve zero bytes, because each one-time key seals once. The purposes are `slot`, `body`,
+//! `client secret` and `cached token`, so that a box never opens in another one's place; what a box belongs to is bound
+//! by its associated data, which the caller chooses.
+//!
+//! ring does not wipe its key objects. So the 32 bytes of a key rest in memory that is wiped, and the object is built
+//! where it is used and lives no longer than one call. This room knows neither files nor formats, and passphrases are
+//! stretched in `slots.rs`.
+
+use std::fmt;
+
+use procurify_token_protocol::{CredentialName, Fingerprint};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::{digest, hkdf, hmac};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use zeroize::Zeroizing;
+
+/// The key under which a vault's body and its client secrets are sealed; random, and kept only in wrapped form.
+#[derive(Debug)]
+pub(super) struct VaultKey(SecretKey);
+
+impl VaultKey {
+    pub(super) fn random() -> Self {
+        Self(SecretKey::random())
+    }
+
+    pub(super) fn seal(&self, purpose: Purpose, associated_data: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        self.0.seal(purpose, associated_data, plaintext)
+    }
+
+    pub(super) fn open(
+        &self,
+        purpose: Purpose,
+        associated_data: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        self.0.open(purpose, associated_data, sealed)
+    }
+
+    pub(super) fn cache_keys(&self) -> CacheKeys {
+        CacheKeys { tokens: self.0.derive("cached tokens"), names: self.0.derive("cached names") }
+    }
+}
+
+/// A key that wraps the vault key in a slot: the content of a key file, or a stretched passphrase.
+#[derive(Debug)]
+pub(super) struct WrappingKey(SecretKey);
+
+impl WrappingKey {
+    pub(super) fn random() -> Self {
+        Self(SecretKey::random())
+    }
+
+    /// Lets `fill` write the key straight into its wiped home.
+    pub(super) fn try_fill<E>(fill: impl FnOnce(&mut [u8; KEY_LEN]) -> Result<(), E>) -> Result<Self, E> {
+        SecretKey::try_fill(fill).map(Self)
+    }
+
+    /// The bytes, for the key file's text alone.
+    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+        self.0.bytes()
+    }
+
+    pub(super) fn wrap(&self, key: &VaultKey, associated_data: &[u8]) -> Vec<u8> {
+        self.0.seal(Purpose::Slot, associated_data, key.0.bytes())
+    }
+
+    pub(super) fn unwrap(&self, wrapped: &[u8], associated_data: &[u8]) -> Result<VaultKey, NotAuthentic> {
+        let plaintext = self.0.open(Purpose::Slot, associated_data, wrapped)?;
+        SecretKey::try_fill(|bytes| match plaintext.len() {
+            KEY_LEN => {
+                bytes.copy_from_slice(&plaintext);
+                Ok(())
+            }
+            _ => Err(NotAuthentic),
+        })
+        .map(VaultKey)
+    }
+}
+
+/// The keys of the token cache, derived from the vault key: another vault's cache opens nothing here.
+#[derive(Debug)]
+pub struct CacheKeys {
+    tokens: SecretKey,
+    names: SecretKey,
+}
+
+impl CacheKeys {
+    /// What stands for a name in the cache file (HMAC-SHA256, RFC 2104): the same for the same name, and meaningless
+    /// without the key.
+    pub(crate) fn hashed_name(&self, name: &CredentialName) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.names.bytes());
+        first_bytes(hmac::sign(&key, name.as_str().as_bytes()).as_ref())
+    }
+
+    pub(crate) fn seal_token(&self, hashed_name: &[u8; 32], record: &[u8]) -> Vec<u8> {
+        self.tokens.seal(Purpose::CachedToken, hashed_name, record)
+    }
+
+    pub(crate) fn open_token(
+        &self,
+        hashed_name: &[u8; 32],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        self.tokens.open(Purpose::CachedToken, hashed_name, sealed)
+    }
+}
+
+/// What a box is sealed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Slot,
+    Body,
+    ClientSecret,
+    CachedToken,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Slot => "slot",
+            Self::Body => "body",
+            Self::ClientSecret => "client secret",
+            Self::CachedToken => "cached token",
+        }
+    }
+}
+
+/// A box was sealed under another key, for another purpose or place, or its bytes have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed data is not authentic")]
+pub(crate) struct NotAuthentic;
+
+/// The first eight bytes of the SHA-256 of an access token: the name by which it is spoken of.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a digest of the token is taken here, and only eight bytes of it leave"
+)]
+pub fn fingerprint(token: &SecretString) -> Fingerprint {
+    let digest = digest::digest(&digest::SHA256, token.expose_secret().as_bytes());
+    Fingerprint::from_bytes(first_bytes(digest.as_ref()))
+}
+
+/// SHA-256 of what is no secret.
+pub(super) fn checksum(bytes: &[u8]) -> [u8; 32] {
+    first_bytes(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// Bytes from the operating system that nobody can guess.
+pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill_random(&mut bytes);
+    bytes
+}
+
+/// How much longer a box is than what is sealed in it.
+pub(super) const SEAL_OVERHEAD: usize = SALT_LEN + TAG_LEN;
+pub(super) const KEY_LEN: usize = 32;
+
+struct SecretKey(SecretBox<[u8; KEY_LEN]>);
+
+impl SecretKey {
+    fn random() -> Self {
+        Self(SecretBox::init_with_mut(|bytes: &mut [u8; KEY_LEN]| fill_random(bytes)))
+    }
+
+    fn try_fill<E>(fill: impl FnOnce(&mut [u8; KEY_LEN]) -> Result<(), E>) -> Result<Self, E> {
+        let mut filled = Ok(());
+        let key = Self(SecretBox::init_with_mut(|bytes| filled = fill(bytes)));
+        filled.map(|()| key)
+    }
+
+    fn seal(&self, purpose: Purpose, associated_data: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let salt: [u8; SALT_LEN] = random_bytes();
+        // Sized before it is filled: a buffer that grew would leave the plaintext behind.
+        let mut sealed = Vec::with_capacity(plaintext.len() + SEAL_OVERHEAD);
+        sealed.extend_from_slice(&salt);
+        sealed.extend_from_slice(plaintext);
+        let tag = self
+            .one_time_key(&salt, purpose)
+            .seal_in_place_separate_tag(nonce(), Aad::from(associated_data), &mut sealed[SALT_LEN..])
+            .expect("nothing here is near the 64 GiB that AES-GCM can seal");
+        sealed.extend_from_slice(tag.as_ref());
+        sealed
+    }
+
+    fn open(
+        &self,
+        purpose: Purpose,
+        associated_data: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        let (salt, ciphertext) = sealed.split_at_checked(SALT_LEN).ok_or(NotAuthentic)?;
+        let mut plaintext = Zeroizing::new(ciphertext.to_vec());
+        let length = self
+            .one_time_key(salt, purpose)
+            .open_in_place(nonce(), Aad::from(associated_data), &mut plaintext)
+            .map_err(|_| NotAuthentic)?
+            .len();
+        plaintext.truncate(length);
+        Ok(plaintext)
+    }
+
+    fn one_time_key(&self, salt: &[u8], purpose: Purpose) -> LessSafeKey {
+        let key = self.expand(salt, purpose.label());
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.bytes()).expect("an AES-256 key has 32 bytes"))
+    }
+
+    fn derive(&self, label: &str) -> Self {
+        self.expand(&[], label)
+    }
+
+    fn expand(&self, salt: &[u8], label: &str) -> Self {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(self.bytes());
+        let info = [INFO.as_bytes(), label.as_bytes()];
+        Self::try_fill(|bytes| prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(bytes)))
+            .expect("HKDF-SHA256 gives 32 bytes")
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "keys are used in this room and nowhere else")]
+    fn bytes(&self) -> &[u8; KEY_LEN] {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey([REDACTED])")
+    }
+}
+
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+fn fill_random(bytes: &mut [u8]) {
+    SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
+}
+
+fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes.first_chunk().expect("SHA-256 gives 32 bytes")
+}
+
+const INFO: &str = "procurify-token vault v1 ";
+const SALT_LEN: usize = 32;
+const TAG_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_opens_only_with_its_key_purpose_and_associated_data() {
+        let (key, other) = (VaultKey::random(), VaultKey::random());
+        let sealed = key.seal(Purpose::Body, b"place", b"plaintext");
+        assert_eq!(**key.open(Purpose::Body, b"place", &sealed).unwrap(), *b"plaintext");
+        assert_eq!(other.open(Purpose::Body, b"place", &sealed), Err(NotAuthentic));
+        assert_eq!(key.open(Purpose::ClientSecret, b"place", &sealed), Err(NotAuthentic));
+        assert_eq!(key.open(Purpose::Body, b"elsewhere", &sealed), Err(NotAuthentic));
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_cut_anywhere_is_noticed() {
+        let key = VaultKey::random();
+        let sealed = key.seal(Purpose::Body, b"", b"plaintext");
+        for bit in 0..sealed.len() * 8 {
+            let mut bent = sealed.clone();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.open(Purpose::Body, b"", &bent), Err(NotAuthentic), "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(key.open(Purpose::Body, b"", &sealed[..length]), Err(NotAuthentic), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn the_same_plaintext_never_looks_the_same() {
+        let key = VaultKey::random();
+        let [one, two] = [(); 2].map(|()| key.seal(Purpose::Body, b"", b"plaintext"));
+        assert_eq!(one.len(), b"plaintext".len() + SEAL_OVERHEAD);
+        assert!(one[..SALT_LEN] != two[..SALT_LEN] && one[SALT_LEN..] != two[SALT_LEN..]);
+    }
+
+    /// Computed with Python's `hmac` and `cryptography` from the module's header alone.
+    #[test]
+    fn a_box_made_elsewhere_by_the_same_rules_opens() {
+        let key = VaultKey(filled(7));
+        let sealed: Vec<u8> = (0..FOREIGN_BOX.len() / 2)
+            .map(|i| u8::from_str_radix(&FOREIGN_BOX[2 * i..2 * i + 2], 16).unwrap())
+            .collect();
+        assert_eq!(**key.open(Purpose::ClientSecret, b"where", &sealed).unwrap(), *b"from elsewhere");
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_beginning_of_sha_256() {
+        assert_eq!(fingerprint(&"abc".into()).to_string(), "ba7816bf8f01cfea");
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let key = WrappingKey(filled(0xab));
+        let shown = format!("{key:?} {:?} {:?}", VaultKey::random(), VaultKey::random().cache_keys());
+        assert!(!shown.contains("ab, ab") && !shown.contains("171") && shown.contains("REDACTED"), "{shown}");
+    }
+
+    fn filled(byte: u8) -> SecretKey {
+        SecretKey(SecretBox::init_with_mut(|bytes: &mut [u8; KEY_LEN]| bytes.fill(byte)))
+    }
+
+    const FOREIGN_BOX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1faab4589ae294f574430edf65b8e37f09ab9b5bafb72e8a7e56b439779483";
+}
