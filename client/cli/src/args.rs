@@ -1,0 +1,247 @@
+//! The command line: words in, valid types out. What a command does with them is not decided here.
+
+mod enrol;
+mod help;
+mod smuggled;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use procurify_token_protocol::{CredentialName, Fingerprint};
+
+pub(crate) use self::enrol::{AddArgs, InitArgs, RotateArgs, RotateStep, SecretArgs, UnlockArgs};
+use crate::exit::Failure;
+
+/// Reads the command line of this process.
+pub(crate) fn read() -> Result<CommandLine, Failure> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    smuggled::refuse_secrets(&words)?;
+    CommandLine::try_parse_from(&words).map_err(|error| smuggled::without_values(&words, error))
+}
+
+/// Access tokens for Procurify, from the local procurify-tokend
+///
+/// The daemon keeps client secrets in an encrypted vault and refreshes tokens ahead of time. It is started when the
+/// first command needs it, unless a service manager is in charge of it.
+#[derive(Debug, Parser)]
+#[command(name = "procurify-token", version, after_help = help::after_help(), max_term_width = 100)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The daemon's socket [default: `$PROCURIFY_TOKEN_SOCKET`, else the user's own, else the system's]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Whether to start a daemon when none answers
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "PROCURIFY_TOKEN_AUTOSTART",
+        default_value = "auto"
+    )]
+    #[arg(hide_env_values = true)]
+    pub(crate) autostart: Autostart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Autostart {
+    /// Unless a socket was named or a service manager is in charge
+    Auto,
+    /// Even then
+    Always,
+    /// Not at all
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the vault
+    #[command(after_help = "Examples:\n  procurify-token init\n  procurify-token init --passphrase")]
+    Init(InitArgs),
+    /// Enrol a credential: store it durably, then try it
+    #[command(after_help = help::ADD)]
+    Add(AddArgs),
+    /// Print a valid token
+    #[command(after_help = help::GET)]
+    Get(GetArgs),
+    /// Run a command with a valid token in its environment
+    #[command(after_help = help::EXEC)]
+    Exec(ExecArgs),
+    /// Send a request to the API with both headers set
+    #[command(after_help = help::API)]
+    Api(ApiArgs),
+    /// List the credentials
+    List(JsonArgs),
+    /// Show the daemon, or one credential: expiry, next refresh, last failure and what to do
+    Status(StatusArgs),
+    /// Replace client id and secret: store the new pair, try it, then use it
+    #[command(after_help = help::ROTATE)]
+    Rotate(RotateArgs),
+    /// Ask Procurify for a new token now
+    Refresh(RefreshArgs),
+    /// Report that the API answered 401 to a token, so that it is not handed out again
+    Invalidate(InvalidateArgs),
+    /// Forget a credential with its secret
+    Remove(RemoveArgs),
+    /// Forget the vault key and every token until `unlock`
+    Lock,
+    /// Open the vault
+    #[command(
+        after_help = "Examples:\n  procurify-token unlock\n  procurify-token unlock --passphrase-stdin < FILE"
+    )]
+    Unlock(UnlockArgs),
+    /// Stop the daemon
+    Stop,
+    /// Show everything at work, against a sandbox in a temporary folder
+    Demo,
+}
+
+/// What is asked of a token.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// How long the token should still live, such as 10m
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) min_ttl: Duration,
+    /// How long to wait for it
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    #[arg(value_name = "NAME", required = true, value_parser = CredentialName::from_pasted)]
+    pub(crate) names: Vec<CredentialName>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+/// How a token is printed: alone on its line, or as one of these.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = false)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own, and clap lets only one of them be set"
+)]
+pub(crate) struct FormArgs {
+    /// Both headers, for `curl -H @-`
+    #[arg(long)]
+    pub(crate) header: bool,
+    /// A JSON object with expiry, addresses and fingerprint; one line for each NAME
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// `export` lines for a shell
+    #[arg(long)]
+    pub(crate) env: bool,
+    /// Both headers, for `curl -K -`
+    #[arg(long)]
+    pub(crate) curl_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: CredentialName,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApiArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: CredentialName,
+    /// The path below the base URL, with its query
+    pub(crate) path: String,
+    /// The method [default: GET, or POST with --data]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub(crate) method: Option<http::Method>,
+    /// The JSON to send; @FILE reads a file, @- stdin
+    #[arg(short, long, value_name = "DATA")]
+    pub(crate) data: Option<OsString>,
+    /// Follow the links to further pages, and print each page on a line of its own
+    #[arg(long, conflicts_with_all = ["data", "include"])]
+    pub(crate) paginate: bool,
+    /// Print status and headers before the body
+    #[arg(short, long)]
+    pub(crate) include: bool,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: Option<CredentialName>,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RefreshArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: CredentialName,
+    /// Even though Procurify rejected these client credentials or asked for patience
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// How long to wait for it
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InvalidateArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: CredentialName,
+    /// Which token, as `status` and `get --json` name it [default: the current one]
+    #[arg(long, value_name = "HEX")]
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: CredentialName,
+    /// Without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::ExitCode;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let help = CommandLine::command().render_help().to_string();
+        for code in ExitCode::ALL {
+            let line = format!("  {:>3}  {}", code.number(), code.meaning());
+            assert!(help.contains(&line), "{line:?} is missing in\n{help}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The ends of the help texts: examples to copy, and the exit codes.
+
+use crate::exit::ExitCode;
+
+/// Examples and exit codes, for the end of the main help.
+pub(super) fn after_help() -> String {
+    let codes = ExitCode::ALL.map(|code| format!("  {:>3}  {}\n", code.number(), code.meaning())).concat();
+    format!("{EXAMPLES}\n\nExit codes:\n{codes}")
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  procurify-token demo                       see it work, without an account
+  procurify-token add acme                   enrol https://acme.procurify.com
+  procurify-token get acme                   a valid token on stdout
+  procurify-token api acme /api/v3/vendors/  a request with it";
+
+pub(super) const ADD: &str = "\
+The client secret is typed, or read from stdin or a file; as an argument others could see it.
+
+Examples:
+  procurify-token add acme
+  procurify-token add acme/reporting --description 'nightly report'
+  pass show procurify/acme | procurify-token add acme --client-id ID --secret-stdin";
+
+pub(super) const GET: &str = "\
+A token that lives shorter than --min-ttl is printed all the same when Procurify cannot be asked, with a warning.
+
+Examples:
+  TOKEN=$(procurify-token get acme)
+  procurify-token get acme --header | curl -H @- https://acme.procurify.com/api/v3/vendors/
+  eval \"$(procurify-token get acme --env)\"
+  procurify-token get acme --min-ttl 10m --deadline 5s --json";
+
+pub(super) const EXEC: &str = "\
+CMD gets PROCURIFY_TOKEN, PROCURIFY_DOMAIN and PROCURIFY_BASE_URL. It takes the place of this process, so its exit
+code is its own; 126 and 127 say that it could not be run.
+
+Example:
+  procurify-token exec acme -- ./report.py --month 3";
+
+pub(super) const API: &str = "\
+The body goes to stdout whatever the status. On 401 the token is invalidated and the request sent once more with a new
+one. Redirects are not followed: the token is for one host.
+
+Examples:
+  procurify-token api acme /api/v3/vendors/
+  procurify-token api acme '/api/v3/vendors/?page_size=100' --paginate | jq -c '.data[]'
+  procurify-token api acme /api/v3/vendors/ -d '{\"name\": \"New vendor\"}'";
+
+pub(super) const ROTATE: &str = "\
+Create a second application in Procurify first. The pair in use stays in use until the new one has brought a token, and
+is then kept to go back to.
+
+Examples:
+  procurify-token rotate acme
+  procurify-token rotate acme --rollback";

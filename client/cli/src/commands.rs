@@ -1,0 +1,77 @@
+//! What each command does: one room per command, and this one that leads to them.
+//!
+//! Every command connects by itself, because not every one may start a daemon.
+
+mod add;
+mod api;
+mod exec;
+mod get;
+mod init;
+mod invalidate;
+mod list;
+mod lock;
+mod pages;
+mod refresh;
+mod remove;
+mod rotate;
+mod status;
+mod stop;
+mod unlock;
+
+use std::time::Duration;
+
+use procurify_token_client::Error;
+use procurify_token_client::blocking::Client;
+use procurify_token_protocol::{Answer, Request};
+
+use crate::args::{Command, CommandLine};
+use crate::connect::Daemon;
+use crate::demo;
+use crate::exit::{ExitCode, Failure};
+
+/// Does what the command line says.
+pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
+    let daemon = Daemon::new(line.global);
+    match line.command {
+        Command::Init(args) => init::run(&daemon, &args),
+        Command::Add(args) => add::run(&daemon, args),
+        Command::Get(args) => get::run(&daemon, &args),
+        Command::Exec(args) => exec::run(&daemon, &args),
+        Command::Api(args) => api::run(&daemon, args),
+        Command::List(args) => list::run(&daemon, &args),
+        Command::Status(args) => status::run(&daemon, &args),
+        Command::Rotate(args) => rotate::run(&daemon, args),
+        Command::Refresh(args) => refresh::run(&daemon, args),
+        Command::Invalidate(args) => invalidate::run(&daemon, &args),
+        Command::Remove(args) => remove::run(&daemon, args),
+        Command::Lock => lock::run(&daemon),
+        Command::Unlock(args) => unlock::run(&daemon, &args),
+        Command::Stop => stop::run(&daemon),
+        Command::Demo => demo::run(),
+    }
+}
+
+/// Asks for something that is answered by "done".
+fn done(client: &mut Client, request: &Request) -> Result<(), Failure> {
+    match client.request(request, PATIENCE)? {
+        Answer::Done => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// What the daemon should never answer.
+fn unexpected(_: &Answer) -> Failure {
+    Failure::new(ExitCode::Other, "the daemon answered another question than it was asked")
+        .hint("daemon and command are of different versions: procurify-token stop")
+}
+
+/// The code of a refusal, where it is one.
+fn refused(error: &Error) -> Option<procurify_token_protocol::RefusalCode> {
+    match error {
+        Error::Refused(refusal) => Some(refusal.code),
+        _ => None,
+    }
+}
+
+/// For what the daemon does by itself: a vault is opened with Argon2id, and a disk may be slow.
+const PATIENCE: Duration = Duration::from_secs(60);

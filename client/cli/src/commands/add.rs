@@ -1,0 +1,209 @@
+//! `add`: enrol a credential. What Procurify shows only once is on the disk before anything else is tried with it.
+
+use std::time::Duration;
+
+use http::Method;
+use procurify_token_client::TokenGrant;
+use procurify_token_client::blocking::Client;
+use procurify_token_protocol::{
+    Answer, BaseUrl, BodyEncoding, CredentialName, DaemonStatus, Description, NewCredential, RefusalCode,
+    Request, TokenUrl, UnlockWith, VaultState, is_plain_http,
+};
+use serde_json::Value;
+
+use super::init::Vault;
+use super::{done, refused, unexpected};
+use crate::args::AddArgs;
+use crate::connect::Daemon;
+use crate::exit::{ExitCode, Failure};
+use crate::http::Api;
+use crate::{clock, say, secret_input, terminal, text, when};
+
+pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
+    let (base_url, token_url) = addresses(&args)?;
+    secret_input::must_not_be_asked_for(&args.secret)?;
+    let mut client = daemon.connect()?;
+    let status = client.status()?;
+    ready_for(&mut client, &status, &args.name)?;
+
+    let (name, no_try) = (args.name.clone(), args.no_try);
+    done(&mut client, &Request::Add(Box::new(credential(args, base_url, token_url)?)))?;
+    say::line(format!("{name} is stored durably in the vault."))?;
+    if no_try {
+        return say::line(format!(
+            "It is tried in the background; what came of it: procurify-token status {name}"
+        ));
+    }
+    let grant = tried(&mut client, &name)?;
+    say::line(format!(
+        "Procurify accepts it: token {}, until {}",
+        grant.token.fingerprint(),
+        when::stamp_and_distance(grant.token.expires_at(), clock::now())
+    ))?;
+    introduce(&grant, &status, &name)?;
+    say::line(format!("Next: procurify-token get {name}"))
+}
+
+fn addresses(args: &AddArgs) -> Result<(BaseUrl, TokenUrl), Failure> {
+    let base_url = args.base_url.clone().unwrap_or_else(|| BaseUrl::of_domain(&args.name.domain()));
+    let token_url = args.token_url.clone().unwrap_or_else(|| TokenUrl::below(&base_url));
+    let is_plain = is_plain_http(base_url.as_str()) || is_plain_http(token_url.as_str());
+    if is_plain && !args.plain_http {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            "an http:// address shows the secret to whoever listens on this machine",
+        )
+        .hint("use https, or allow it with --plain-http"));
+    }
+    Ok((base_url, token_url))
+}
+
+/// Everything that can be known before somebody types a secret.
+fn ready_for(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> Result<(), Failure> {
+    if status.vault == VaultState::Missing {
+        say::line("There is no vault yet, so one is made with a key file.")?;
+        return Vault::make(client, UnlockWith::KeyFile)?.announce();
+    }
+    match client.describe(name) {
+        Ok(_) => Err(Failure::new(ExitCode::Conflict, format!("{name} is enrolled already")).hint(format!(
+            "procurify-token rotate {name} for a new secret, or choose a label: {}/LABEL",
+            name.domain()
+        ))),
+        Err(error) if refused(&error) == Some(RefusalCode::UNKNOWN_CREDENTIAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn credential(args: AddArgs, base_url: BaseUrl, token_url: TokenUrl) -> Result<NewCredential, Failure> {
+    let description = match (args.description, &args.client_id) {
+        (Some(description), _) => description,
+        (None, None) if terminal::is_interactive() => terminal::ask_parsed("Description (may be empty): ")?,
+        (None, _) => Description::default(),
+    };
+    let client_id = match args.client_id {
+        Some(client_id) => client_id,
+        None => terminal::new_client_id()?,
+    };
+    // Last, so that nothing can go wrong between typing and storing it.
+    let client_secret = secret_input::client_secret(&args.secret)?;
+    let body_encoding = if args.form { BodyEncoding::Form } else { BodyEncoding::Json };
+    Ok(NewCredential {
+        name: args.name,
+        description,
+        client_id,
+        client_secret,
+        base_url,
+        token_url,
+        audience: args.audience,
+        body_encoding,
+    })
+}
+
+fn tried(client: &mut Client, name: &CredentialName) -> Result<TokenGrant, Failure> {
+    let request = Request::Refresh { name: name.clone(), retry: true, deadline: TRIAL };
+    match client.request(&request, TRIAL) {
+        Ok(Answer::Token(grant)) => Ok(grant),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => {
+            let hint = match refused(&error) {
+                Some(RefusalCode::REJECTED | RefusalCode::MISCONFIGURED) => format!(
+                    "procurify-token rotate {name} enters another id and secret, procurify-token remove {name} forgets it"
+                ),
+                _ => {
+                    format!("it is tried again by itself; to try now: procurify-token refresh {name} --retry")
+                }
+            };
+            Err(Failure::from(error).while_doing(&format!("{name} stays stored")).hint(hint))
+        }
+    }
+}
+
+/// Says whom the credential acts as. The token works already, so nothing here makes the enrolment fail.
+fn introduce(grant: &TokenGrant, status: &DaemonStatus, name: &CredentialName) -> Result<(), Failure> {
+    let user = match users_me(grant, status.extra_ca.as_deref()) {
+        Ok(user) => user,
+        Err(Failure::Told { message, .. }) => {
+            say::warning(&format!("whom {name} acts as could not be seen: {message}"));
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    match &user.email {
+        Some(email) => say::line(format!("It acts as {}.", text::one_line(email)))?,
+        None => say::warning("the API does not say whom it acts as"),
+    }
+    if user.is_superuser {
+        say::warning(&format!(
+            "this user is a superuser: whoever gets a token of {name} may do everything. Where less is enough, create \
+             the application as a user with fewer permissions"
+        ));
+    }
+    if user.is_inactive {
+        say::warning("this user is not active: Procurify stops issuing tokens to its applications");
+    }
+    Ok(())
+}
+
+fn users_me(grant: &TokenGrant, extra_ca: Option<&str>) -> Result<User, Failure> {
+    let api = Api::new(&grant.base_url, extra_ca)?;
+    let url = format!("{}{USERS_ME}", grant.base_url);
+    let mut response = api.send(&Method::GET, &url, grant, None)?;
+    if !response.status().is_success() {
+        return Err(Failure::new(ExitCode::ApiError, format!("{USERS_ME} answers {}", response.status())));
+    }
+    let body = response.body_mut().with_config().limit(LARGEST_USER).read_to_vec();
+    let user =
+        body.ok().and_then(|body| serde_json::from_slice(&body).ok()).map(|body: Value| User::of(&body));
+    user.ok_or_else(|| Failure::new(ExitCode::ApiError, format!("{USERS_ME} does not answer in JSON")))
+}
+
+/// What `/api/v3/users/me/` says, as far as it matters here.
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    email: Option<String>,
+    is_superuser: bool,
+    is_inactive: bool,
+}
+
+impl User {
+    fn of(body: &Value) -> Self {
+        let user = body.get("data").unwrap_or(body);
+        let is_superuser = match user.pointer("/systemaccess_cache/flattened") {
+            Some(Value::Array(accesses)) => accesses.iter().any(|access| access == SUPERUSER),
+            Some(Value::Object(accesses)) => {
+                accesses.get(SUPERUSER).is_some_and(|held| held != &Value::Bool(false))
+            }
+            _ => false,
+        };
+        Self {
+            email: user.get("email").and_then(Value::as_str).map(str::to_owned),
+            is_superuser,
+            is_inactive: user.get("is_active") == Some(&Value::Bool(false)),
+        }
+    }
+}
+
+const USERS_ME: &str = "/api/v3/users/me/";
+const SUPERUSER: &str = "superuser";
+const LARGEST_USER: u64 = 1024 * 1024;
+const TRIAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_user_is_read_from_what_procurify_answers() {
+        let superuser = json!({ "data": {
+            "email": "a@b.example", "is_active": false,
+            "systemaccess_cache": { "flattened": ["approver", "superuser"] },
+        }});
+        let expected = User { email: Some("a@b.example".into()), is_superuser: true, is_inactive: true };
+        assert_eq!(User::of(&superuser), expected);
+        let plain = json!({ "data": { "email": "a@b.example", "systemaccess_cache": { "flattened": ["requester"] } } });
+        assert_eq!(User::of(&plain), User { is_superuser: false, is_inactive: false, ..expected });
+        let odd = json!({ "systemaccess_cache": { "flattened": { "superuser": true } } });
+        assert_eq!(User::of(&odd), User { email: None, is_superuser: true, is_inactive: false });
+    }
+}

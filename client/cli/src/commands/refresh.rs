@@ -1,0 +1,22 @@
+//! `refresh`: a new token now.
+
+use procurify_token_protocol::{Answer, Request};
+
+use super::unexpected;
+use crate::args::RefreshArgs;
+use crate::connect::Daemon;
+use crate::exit::Failure;
+use crate::{clock, say, when};
+
+pub(super) fn run(daemon: &Daemon, args: RefreshArgs) -> Result<(), Failure> {
+    let RefreshArgs { name, retry, deadline } = args;
+    let request = Request::Refresh { name, retry, deadline };
+    match daemon.connect()?.request(&request, deadline)? {
+        Answer::Token(grant) => say::line(format!(
+            "New token {}, until {}",
+            grant.token.fingerprint(),
+            when::stamp_and_distance(grant.token.expires_at(), clock::now())
+        )),
+        other => Err(unexpected(&other)),
+    }
+}

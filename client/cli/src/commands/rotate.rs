@@ -1,0 +1,91 @@
+//! `rotate`: from one pair of client credentials to the next without a moment in which neither works.
+
+use std::time::Duration;
+
+use procurify_token_client::TokenGrant;
+use procurify_token_client::blocking::Client;
+use procurify_token_protocol::{Answer, CredentialName, RefusalCode, Request};
+
+use super::{done, refused, unexpected};
+use crate::args::{RotateArgs, RotateStep};
+use crate::connect::Daemon;
+use crate::exit::{ExitCode, Failure};
+use crate::{clock, say, secret_input, terminal, when};
+
+pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
+    let RotateArgs { name, client_id, secret, step } = args;
+    let mut client = daemon.connect()?;
+    match step {
+        RotateStep { rollback: true, .. } => return roll_back(&mut client, &name),
+        RotateStep { retry: true, .. } => return promote(&mut client, &name),
+        RotateStep { .. } => {}
+    }
+    let status = client.describe(&name)?;
+    if status.staged && !step.replace {
+        return Err(Failure::new(
+            ExitCode::Conflict,
+            format!("a new pair is stored for {name} and waits to be used"),
+        )
+        .hint(next_steps(&name)));
+    }
+    secret_input::must_not_be_asked_for(&secret)?;
+    let client_id = match client_id {
+        Some(client_id) => client_id,
+        None => terminal::new_client_id()?,
+    };
+    let client_secret = secret_input::client_secret(&secret)?;
+    done(
+        &mut client,
+        &Request::Stage { name: name.clone(), client_id, client_secret, replace: step.replace },
+    )?;
+    say::line("The new pair is stored durably. Trying it ...")?;
+    promote(&mut client, &name)
+}
+
+fn promote(client: &mut Client, name: &CredentialName) -> Result<(), Failure> {
+    let grant = promoted(client, name)?;
+    say::line(format!(
+        "{name} now uses the new pair; its token is {}, until {}",
+        grant.token.fingerprint(),
+        when::stamp_and_distance(grant.token.expires_at(), clock::now())
+    ))?;
+    say::line(format!("The old pair is kept: procurify-token rotate {name} --rollback"))?;
+    say::line("Once your programs are seen to work, delete the old application in Procurify.")
+}
+
+fn promoted(client: &mut Client, name: &CredentialName) -> Result<TokenGrant, Failure> {
+    match client.request(&Request::Promote { name: name.clone(), deadline: TRIAL }, TRIAL) {
+        Ok(Answer::Token(grant)) => Ok(grant),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => {
+            let is_about_the_pair = refused(&error).is_none_or(|code| {
+                !matches!(code, RefusalCode::NOTHING_TO_ROTATE | RefusalCode::UNKNOWN_CREDENTIAL)
+            });
+            let failure = Failure::from(error);
+            Err(if is_about_the_pair {
+                failure
+                    .while_doing(&format!(
+                        "{name} still uses the old pair, and the new one is kept beside it"
+                    ))
+                    .hint(next_steps(name))
+            } else {
+                failure
+            })
+        }
+    }
+}
+
+fn roll_back(client: &mut Client, name: &CredentialName) -> Result<(), Failure> {
+    done(client, &Request::Rollback { name: name.clone() })?;
+    say::line(format!("{name} uses the previous pair again, and the other one is kept in its place."))?;
+    say::line(format!("To try it now: procurify-token refresh {name} --retry"))
+}
+
+fn next_steps(name: &CredentialName) -> String {
+    format!(
+        "procurify-token rotate {name} --retry tries the new pair again, \
+         procurify-token rotate {name} --replace takes another"
+    )
+}
+
+const TRIAL: Duration = Duration::from_secs(60);

@@ -1,0 +1,31 @@
+//! `stop`: the daemon ends, and its sealed tokens wait for the next one.
+
+use std::time::Duration;
+
+use procurify_token_protocol::Request;
+
+use super::done;
+use crate::connect::Daemon;
+use crate::exit::{ExitCode, Failure};
+use crate::supervised::Supervisor;
+use crate::{clock, say, unix};
+
+pub(super) fn run(daemon: &Daemon) -> Result<(), Failure> {
+    let mut client = daemon.connect_to_running()?;
+    let pid = client.status()?.pid;
+    done(&mut client, &Request::Stop)?;
+    // A command that follows at once must not meet a daemon that is leaving.
+    if !clock::within(PATIENCE, || !unix::is_running(pid)) {
+        let message = format!("procurify-tokend (pid {pid}) was told to stop, and is still finishing");
+        return Err(Failure::new(ExitCode::Busy, message));
+    }
+    match Supervisor::here() {
+        None => say::line("procurify-tokend has stopped. The next command that needs one starts it again."),
+        Some(supervisor) => say::line(format!(
+            "procurify-tokend has stopped. Where {} is in charge of it, it is started again at once.",
+            supervisor.unit.display()
+        )),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,85 @@
+//! Finding the daemon: connect first, start one only when nobody else is in charge of it.
+
+use std::path::PathBuf;
+
+use procurify_token_client::blocking::Client;
+use procurify_token_client::{Error, Options, Surroundings};
+
+use crate::args::{Autostart, Global};
+use crate::autostart;
+use crate::exit::{ExitCode, Failure};
+use crate::supervised::Supervisor;
+
+/// The daemon that the command line leads to.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    named: Option<PathBuf>,
+    autostart: Autostart,
+}
+
+impl Daemon {
+    /// Takes in what the command line and the environment say.
+    pub(crate) fn new(global: Global) -> Self {
+        let named = global.socket.or_else(|| Surroundings::of_process().socket_variable);
+        Self { named, autostart: global.autostart }
+    }
+
+    /// Connects, to a daemon that is started for it where there is none and nobody else is in charge.
+    pub(crate) fn connect(&self) -> Result<Client, Failure> {
+        match Client::connect(&self.options()) {
+            Err(error @ Error::NoDaemon { .. }) => self.start(error),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Connects to a daemon that runs already.
+    pub(crate) fn connect_to_running(&self) -> Result<Client, Failure> {
+        Client::connect(&self.options()).map_err(|error| match error {
+            Error::NoDaemon { .. } => Failure::from(error).hint(self.how_to_start()),
+            other => other.into(),
+        })
+    }
+
+    fn start(&self, absent: Error) -> Result<Client, Failure> {
+        match (self.autostart, &self.named) {
+            (Autostart::Never, _) | (Autostart::Auto, Some(_)) => {
+                return Err(Failure::from(absent).hint(self.how_to_start()));
+            }
+            (Autostart::Auto, None) => {
+                if let Some(supervisor) = Supervisor::here() {
+                    let message = format!(
+                        "procurify-tokend is not running, and {} is in charge of it",
+                        supervisor.unit.display()
+                    );
+                    return Err(Failure::new(ExitCode::NoDaemon, message).hint(supervisor.start_command()));
+                }
+            }
+            (Autostart::Always, _) => {}
+        }
+        let starter = autostart::Starter::alone()?;
+        // Whoever held the lock before us may have started it.
+        if let Ok(client) = Client::connect(&self.options()) {
+            return Ok(client);
+        }
+        match starter.start(self.named.as_deref()) {
+            Ok(()) => Ok(Client::connect(&self.options())?),
+            // One that was started by other means may have won.
+            Err(failure) => Client::connect(&self.options()).map_err(|_| failure),
+        }
+    }
+
+    fn how_to_start(&self) -> String {
+        match (&self.named, Supervisor::here()) {
+            (Some(path), _) => format!("procurify-tokend --socket {}", path.display()),
+            (None, Some(supervisor)) => supervisor.start_command(),
+            (None, None) => "procurify-token list starts one".to_owned(),
+        }
+    }
+
+    fn options(&self) -> Options {
+        match &self.named {
+            Some(path) => Options::new().socket(path),
+            None => Options::new(),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! How the command ends: stable exit codes, and how a failure is told to a person.
+//!
+//! A failure says what happened and what to type next, on stderr; nothing of it ever reaches stdout.
+
+use std::io::{self, Write};
+use std::process;
+
+use procurify_token_client::{Distrust, Error, OutcomeUnknown};
+use procurify_token_protocol::{Refusal, RefusalClass, RefusalCode};
+
+use crate::{text, when};
+
+/// Why the command ended. The numbers are part of its interface: they never change and are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExitCode {
+    Ok = 0,
+    Other = 1,
+    Usage = 2,
+    NoDaemon = 3,
+    Locked = 4,
+    UnknownCredential = 5,
+    Denied = 6,
+    Rejected = 7,
+    Misconfigured = 8,
+    Unavailable = 9,
+    Deadline = 10,
+    Throttled = 11,
+    Conflict = 12,
+    NotStored = 13,
+    Busy = 14,
+    ApiError = 22,
+    CannotRun = 126,
+    CommandNotFound = 127,
+}
+
+impl ExitCode {
+    /// Every code, in order.
+    pub(crate) const ALL: [Self; 18] = [
+        Self::Ok,
+        Self::Other,
+        Self::Usage,
+        Self::NoDaemon,
+        Self::Locked,
+        Self::UnknownCredential,
+        Self::Denied,
+        Self::Rejected,
+        Self::Misconfigured,
+        Self::Unavailable,
+        Self::Deadline,
+        Self::Throttled,
+        Self::Conflict,
+        Self::NotStored,
+        Self::Busy,
+        Self::ApiError,
+        Self::CannotRun,
+        Self::CommandNotFound,
+    ];
+
+    /// The number that the shell sees.
+    pub(crate) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means, for `--help`.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Other => "something else failed",
+            Self::Usage => "the command line is wrong, or an answer is missing and nobody can be asked",
+            Self::NoDaemon => "no procurify-tokend answers, and none could be started",
+            Self::Locked => "the vault is locked, or there is none yet",
+            Self::UnknownCredential => "no credential has this name",
+            Self::Denied => "the daemon does not serve you, or its socket cannot be trusted",
+            Self::Rejected => "Procurify rejects the client credentials",
+            Self::Misconfigured => "the addresses lead to something that is not Procurify",
+            Self::Unavailable => "Procurify cannot be reached or fails",
+            Self::Deadline => "the deadline passed",
+            Self::Throttled => "Procurify asks for patience, or the budget of token requests is spent",
+            Self::Conflict => "it exists already, or there is nothing to rotate",
+            Self::NotStored => "the vault is damaged, full, or could not be written durably",
+            Self::Busy => "the daemon is busy or stopping: try again",
+            Self::ApiError => "api: Procurify answered, with another status than 2xx",
+            Self::CannotRun => "exec: the command cannot be run",
+            Self::CommandNotFound => "exec: the command was not found",
+        }
+    }
+
+    /// The code for a refusal of the daemon, of this or a later version.
+    pub(crate) fn of_refusal(code: RefusalCode) -> Self {
+        match code {
+            RefusalCode::NO_VAULT | RefusalCode::LOCKED | RefusalCode::WRONG_KEY => Self::Locked,
+            RefusalCode::UNKNOWN_CREDENTIAL => Self::UnknownCredential,
+            RefusalCode::VAULT_EXISTS => Self::Conflict,
+            RefusalCode::VAULT_FULL => Self::NotStored,
+            RefusalCode::REJECTED => Self::Rejected,
+            RefusalCode::THROTTLED => Self::Throttled,
+            RefusalCode::DEADLINE => Self::Deadline,
+            RefusalCode::BUSY | RefusalCode::STOPPING => Self::Busy,
+            _ => match code.class() {
+                RefusalClass::Denied => Self::Denied,
+                RefusalClass::Vault => Self::NotStored,
+                RefusalClass::Credential => Self::Conflict,
+                RefusalClass::Rejected => Self::Misconfigured,
+                RefusalClass::Unavailable => Self::Unavailable,
+                RefusalClass::Request | RefusalClass::Internal => Self::Other,
+            },
+        }
+    }
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// To be told.
+    Told {
+        /// How the process ends.
+        code: ExitCode,
+        /// What happened, to what.
+        message: String,
+        /// What to type next; empty where there is nothing to do.
+        hint: String,
+    },
+    /// Whoever read our output went away (`… | head -1`); that is his decision, and no failure.
+    StdoutClosed,
+    /// The command line is wrong, or help was asked for; clap words it.
+    CommandLine(Box<clap::Error>),
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub(crate) fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self::Told { code, message: message.into(), hint: String::new() }
+    }
+
+    /// The same failure, and what to type next.
+    #[must_use]
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Told { code, message, .. } => Self::Told { code, message, hint: hint.into() },
+            other => other,
+        }
+    }
+
+    /// The same failure, told as part of something that was under way.
+    #[must_use]
+    pub(crate) fn while_doing(self, what: &str) -> Self {
+        match self {
+            Self::Told { code, message, hint } => {
+                Self::Told { code, message: format!("{what}: {message}"), hint }
+            }
+            other => other,
+        }
+    }
+
+    /// Tells a person on stderr, and says how the process ends.
+    pub(crate) fn tell(self) -> ExitCode {
+        match self {
+            Self::Told { code, message, hint } => {
+                let mut stderr = anstream::stderr().lock();
+                // There is nobody left to tell when this fails.
+                let _ = tell(&mut stderr, &message, &hint);
+                code
+            }
+            Self::StdoutClosed => ExitCode::Ok,
+            Self::CommandLine(error) => {
+                let _ = error.print();
+                if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok }
+            }
+        }
+    }
+}
+
+fn tell(stderr: &mut impl Write, message: &str, hint: &str) -> io::Result<()> {
+    writeln!(stderr, "\x1b[1;31mprocurify-token:\x1b[0m {}", text::paragraphs(message))?;
+    if !hint.is_empty() {
+        writeln!(stderr, "\x1b[36mhint:\x1b[0m {}", text::paragraphs(hint))?;
+    }
+    Ok(())
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let hint = match refusal.retry_after {
+            Some(pause) if refusal.advice.is_empty() => format!("try again in {}", when::span(pause)),
+            _ => refusal.advice,
+        };
+        Self::new(ExitCode::of_refusal(refusal.code), refusal.message).hint(hint)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => refusal.into(),
+            Error::NoDaemon { looked_at } => {
+                let places: Vec<_> = looked_at.iter().map(|path| path.display().to_string()).collect();
+                Self::new(
+                    ExitCode::NoDaemon,
+                    format!("no procurify-tokend answers at {}", places.join(" or ")),
+                )
+            }
+            Error::Untrusted { socket, why } => {
+                let hint = match &why {
+                    Distrust::WritableFolder { folder, .. } => {
+                        format!("chmod go-w {}", text::shell_quoted(&folder.display().to_string()))
+                    }
+                    Distrust::Stranger { .. } => "name the right socket with --socket PATH".to_owned(),
+                };
+                let message = format!("{} is not trusted, nothing was sent: {why}", socket.display());
+                Self::new(ExitCode::Denied, message).hint(hint)
+            }
+            Error::Deadline => {
+                Self::new(ExitCode::Deadline, "the daemon did not answer before the deadline").hint(STATUS)
+            }
+            Error::Connection(error) => broken_connection(&error),
+            Error::Version { .. } => Self::new(ExitCode::Other, error.to_string())
+                .hint("update the older of the two, then: procurify-token stop"),
+            Error::Protocol(why) => Self::new(
+                ExitCode::Other,
+                format!("what answers on the socket is not a procurify-tokend: {why}"),
+            ),
+        }
+    }
+}
+
+fn broken_connection(error: &io::Error) -> Failure {
+    let unknown = error.get_ref().and_then(|inner| inner.downcast_ref::<OutcomeUnknown>());
+    match (unknown, error.kind()) {
+        (Some(unknown), _) => Failure::new(ExitCode::Other, unknown.to_string()).hint(unknown.check),
+        (None, io::ErrorKind::PermissionDenied) => {
+            Failure::new(ExitCode::Denied, format!("the daemon's socket may not be opened: {error}"))
+        }
+        (None, _) => {
+            Failure::new(ExitCode::NoDaemon, format!("the connection to the daemon failed: {error}"))
+                .hint(STATUS)
+        }
+    }
+}
+
+const STATUS: &str = "procurify-token status";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_numbers_are_what_they_always_were() {
+        let numbers = ExitCode::ALL.map(ExitCode::number);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 22, 126, 127]);
+        let meanings: HashSet<_> = ExitCode::ALL.iter().map(|code| code.meaning()).collect();
+        assert_eq!(meanings.len(), ExitCode::ALL.len());
+    }
+
+    #[test]
+    fn every_refusal_has_its_code_and_none_is_success() {
+        let expected = |code| match code {
+            RefusalCode::DENIED => ExitCode::Denied,
+            RefusalCode::NO_VAULT | RefusalCode::LOCKED | RefusalCode::WRONG_KEY => ExitCode::Locked,
+            RefusalCode::VAULT_EXISTS
+            | RefusalCode::CREDENTIAL_EXISTS
+            | RefusalCode::NOTHING_TO_ROTATE
+            | RefusalCode::STAGED_PAIR_EXISTS => ExitCode::Conflict,
+            RefusalCode::VAULT_UNUSABLE
+            | RefusalCode::NOT_STORED
+            | RefusalCode::NOT_CONFIRMED
+            | RefusalCode::VAULT_FULL => ExitCode::NotStored,
+            RefusalCode::UNKNOWN_CREDENTIAL => ExitCode::UnknownCredential,
+            RefusalCode::REJECTED => ExitCode::Rejected,
+            RefusalCode::MISCONFIGURED => ExitCode::Misconfigured,
+            RefusalCode::UPSTREAM_UNAVAILABLE => ExitCode::Unavailable,
+            RefusalCode::THROTTLED => ExitCode::Throttled,
+            RefusalCode::DEADLINE => ExitCode::Deadline,
+            RefusalCode::BUSY | RefusalCode::STOPPING => ExitCode::Busy,
+            RefusalCode::MALFORMED
+            | RefusalCode::TOO_LARGE
+            | RefusalCode::UNKNOWN_REQUEST
+            | RefusalCode::INTERNAL => ExitCode::Other,
+            new => panic!("{new:?} has no exit code of its own yet: decide on one"),
+        };
+        for code in RefusalCode::ALL {
+            assert_eq!(ExitCode::of_refusal(*code), expected(*code), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_cannot_drive_the_terminal() {
+        let mut told = Vec::new();
+        tell(&mut told, "bad \x1b[2Jname", "type\rthis").unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains(r"bad \u{1b}[2Jname") && told.contains(r"type\rthis"), "{told}");
+    }
+}

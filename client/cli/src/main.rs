@@ -1,0 +1,37 @@
+//! `procurify-token`: enrols Procurify credentials and hands out their access tokens.
+//!
+//! The map: `args` reads the command line, `commands` does what it says, each through `connect` (which finds the
+//! daemon, or starts one by `autostart`) and, where the API is called, through `http`. How it ends is `exit`'s. The
+//! command holds no state and touches no file of the vault: all of that is the daemon's.
+
+mod args;
+mod autostart;
+mod bearer;
+mod clock;
+mod commands;
+mod connect;
+mod demo;
+mod exit;
+mod http;
+mod proxy;
+mod report;
+mod say;
+mod secret_input;
+mod supervised;
+mod table;
+mod terminal;
+mod text;
+mod unix;
+mod when;
+
+/// Wipes everything that is freed: tokens and secrets pass through buffers of libraries that do not.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
+fn main() -> std::process::ExitCode {
+    match args::read().and_then(commands::run) {
+        Ok(()) => exit::ExitCode::Ok.into(),
+        Err(failure) => failure.tell().into(),
+    }
+}

@@ -1,0 +1,158 @@
+//! How a secret comes in: typed, from stdin, or from a file. Never as an argument, which `ps` and the shell's history
+//! show to others.
+//!
+//! Bytes are read straight into wiped memory, past the buffer that the standard library keeps for stdin.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use procurify_token_protocol::{ClientSecret, Passphrase};
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::args::SecretArgs;
+use crate::exit::{ExitCode, Failure};
+use crate::{say, terminal, unix};
+
+/// The client secret, from where the options say, or typed.
+pub(crate) fn client_secret(from: &SecretArgs) -> Result<ClientSecret, Failure> {
+    let text = match &from.secret_file {
+        Some(path) => from_file(path)?,
+        None if from.secret_stdin => from_stdin()?,
+        None => return typed_client_secret(),
+    };
+    ClientSecret::new(&text).map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))
+}
+
+fn typed_client_secret() -> Result<ClientSecret, Failure> {
+    loop {
+        match ClientSecret::new(&terminal::ask_masked("Client secret: ")?) {
+            Ok(secret) => return Ok(secret),
+            Err(error) => say::note(&format!("{error}. Once more:")),
+        }
+    }
+}
+
+/// Refuses early what would have to be typed where nobody can.
+pub(crate) fn must_not_be_asked_for(from: &SecretArgs) -> Result<(), Failure> {
+    if from.secret_stdin || from.secret_file.is_some() || terminal::is_interactive() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ExitCode::Usage,
+        "stdin is not a terminal, so nobody can be asked for the client secret",
+    )
+    .hint("give it by --secret-stdin or --secret-file PATH"))
+}
+
+/// A new passphrase, typed twice.
+pub(crate) fn new_passphrase() -> Result<Passphrase, Failure> {
+    needs_terminal()?;
+    let (first, second) =
+        (terminal::ask_masked("New passphrase: ")?, terminal::ask_masked("The same again: ")?);
+    if is_same(&first, &second) {
+        passphrase(first)
+    } else {
+        Err(Failure::new(ExitCode::Usage, "the two passphrases differ; nothing was changed"))
+    }
+}
+
+/// The passphrase of a vault, typed.
+pub(crate) fn known_passphrase() -> Result<Passphrase, Failure> {
+    needs_terminal()?;
+    passphrase(terminal::ask_masked("Passphrase: ")?)
+}
+
+/// The passphrase on stdin, without its line end.
+pub(crate) fn passphrase_from_stdin() -> Result<Passphrase, Failure> {
+    passphrase(without_line_end(&from_stdin()?))
+}
+
+fn passphrase(text: SecretString) -> Result<Passphrase, Failure> {
+    Passphrase::new(text).map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))
+}
+
+fn needs_terminal() -> Result<(), Failure> {
+    if terminal::is_interactive() {
+        return Ok(());
+    }
+    Err(Failure::new(ExitCode::Usage, "stdin is not a terminal, so nobody can be asked for the passphrase")
+        .hint("give it by --passphrase-stdin"))
+}
+
+fn from_stdin() -> Result<SecretString, Failure> {
+    read(io::stdin()).map_err(|error| Failure::new(ExitCode::Usage, format!("stdin: {error}")))
+}
+
+fn from_file(path: &Path) -> Result<SecretString, Failure> {
+    let unreadable = |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(unreadable)?;
+    if unix::others_may_read(&file).map_err(unreadable)? {
+        say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
+    }
+    read(file).map_err(unreadable)
+}
+
+fn read(source: impl AsFd) -> io::Result<SecretString> {
+    let mut buffer = Zeroizing::new(vec![0_u8; LONGEST + 1]);
+    let mut filled = 0;
+    loop {
+        match rustix::io::read(&source, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if filled > LONGEST {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "this is too long to be a secret"));
+        }
+    }
+    match std::str::from_utf8(&buffer[..filled]) {
+        Ok(text) => Ok(text.into()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "this is not text")),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what was typed twice is compared")]
+fn is_same(first: &SecretString, second: &SecretString) -> bool {
+    first.expose_secret() == second.expose_secret()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the line end is not part of the passphrase")]
+fn without_line_end(text: &SecretString) -> SecretString {
+    let text = text.expose_secret();
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text).into()
+}
+
+const LONGEST: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, Write};
+
+    fn file_with(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    #[test]
+    fn a_secret_is_read_whole_and_bounded() {
+        assert!(is_same(&read(file_with(b"s3cret\n")).unwrap(), &"s3cret\n".into()));
+        assert!(read(file_with(&[b'x'; LONGEST])).is_ok());
+        assert_eq!(read(file_with(&[b'x'; LONGEST + 1])).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(file_with(b"\xff")).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn only_the_line_end_is_taken_from_a_passphrase() {
+        for (given, kept) in [("a b ", "a b "), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n")] {
+            assert!(is_same(&without_line_end(&given.into()), &kept.into()), "{given:?}");
+        }
+    }
+}

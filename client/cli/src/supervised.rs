@@ -1,0 +1,126 @@
+//! Whether a service manager is in charge of the daemon: then the command must not start a second one beside it.
+//!
+//! Only looks for unit files; whether the service is enabled or failed is the service manager's to say.
+
+use std::path::{Path, PathBuf};
+
+/// Who is in charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Supervisor {
+    /// The file that says so.
+    pub(crate) unit: PathBuf,
+    manager: Manager,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manager {
+    SystemdUser,
+    SystemdSystem,
+    LaunchdUser,
+    LaunchdSystem,
+}
+
+impl Supervisor {
+    /// Who is in charge of the daemon on this machine, if anybody is.
+    pub(crate) fn here() -> Option<Self> {
+        let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = folder("HOME");
+        let config = folder("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+        Self::find(Path::new("/"), home.as_deref(), config.as_deref())
+    }
+
+    /// What starts the daemon.
+    pub(crate) fn start_command(&self) -> String {
+        match self.manager {
+            Manager::SystemdUser => "systemctl --user start procurify-tokend".to_owned(),
+            Manager::SystemdSystem => "sudo systemctl start procurify-tokend".to_owned(),
+            Manager::LaunchdUser => format!("launchctl kickstart gui/$(id -u)/{}", self.label()),
+            Manager::LaunchdSystem => format!("sudo launchctl kickstart system/{}", self.label()),
+        }
+    }
+
+    fn find(root: &Path, home: Option<&Path>, config: Option<&Path>) -> Option<Self> {
+        let below = |folder: &str| root.join(folder);
+        let systemd = [
+            (config.map(|config| config.join("systemd/user")), Manager::SystemdUser),
+            (Some(below("etc/systemd/user")), Manager::SystemdUser),
+            (Some(below("usr/lib/systemd/user")), Manager::SystemdUser),
+            (Some(below("lib/systemd/user")), Manager::SystemdUser),
+            (Some(below("etc/systemd/system")), Manager::SystemdSystem),
+            (Some(below("usr/lib/systemd/system")), Manager::SystemdSystem),
+            (Some(below("lib/systemd/system")), Manager::SystemdSystem),
+        ];
+        let launchd = [
+            (home.map(|home| home.join("Library/LaunchAgents")), Manager::LaunchdUser),
+            (Some(below("Library/LaunchAgents")), Manager::LaunchdUser),
+            (Some(below("Library/LaunchDaemons")), Manager::LaunchdSystem),
+        ];
+        let unit = systemd.into_iter().find_map(|(folder, manager)| {
+            let folder = folder?;
+            let unit = UNITS.iter().map(|unit| folder.join(unit)).find(|unit| unit.exists())?;
+            Some(Self { unit, manager })
+        });
+        unit.or_else(|| {
+            launchd
+                .into_iter()
+                .find_map(|(folder, manager)| Some(Self { unit: plist_in(&folder?)?, manager }))
+        })
+    }
+
+    fn label(&self) -> String {
+        self.unit.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+fn plist_in(folder: &Path) -> Option<PathBuf> {
+    let mut plists: Vec<PathBuf> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.contains("procurify") && path.extension().is_some_and(|extension| extension == "plist")
+        })
+        .collect();
+    plists.sort();
+    plists.into_iter().next()
+}
+
+const UNITS: [&str; 2] = ["procurify-tokend.service", "procurify-tokend.socket"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("home/.config/systemd/user/procurify-tokend.socket", "systemctl --user start procurify-tokend")]
+    #[case("etc/systemd/user/procurify-tokend.service", "systemctl --user start procurify-tokend")]
+    #[case("usr/lib/systemd/user/procurify-tokend.service", "systemctl --user start procurify-tokend")]
+    #[case("etc/systemd/system/procurify-tokend.service", "sudo systemctl start procurify-tokend")]
+    #[case("lib/systemd/system/procurify-tokend.socket", "sudo systemctl start procurify-tokend")]
+    #[case("home/Library/LaunchAgents/io.procurify.plist", "launchctl kickstart gui/$(id -u)/io.procurify")]
+    #[case("Library/LaunchDaemons/io.procurify.plist", "sudo launchctl kickstart system/io.procurify")]
+    fn a_unit_anywhere_is_found_and_says_how_to_start_it(#[case] unit: &str, #[case] command: &str) {
+        let root = tempfile::tempdir().unwrap();
+        let unit = root.path().join(unit);
+        std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        std::fs::write(&unit, "").unwrap();
+        let found = find(root.path()).unwrap();
+        assert_eq!((found.unit.clone(), found.start_command()), (unit, command.to_owned()));
+    }
+
+    #[test]
+    fn other_units_are_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        for unit in ["etc/systemd/system/procurify-other.service", "Library/LaunchAgents/com.apple.plist"] {
+            let unit = root.path().join(unit);
+            std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+            std::fs::write(&unit, "").unwrap();
+        }
+        assert_eq!(find(root.path()), None);
+    }
+
+    fn find(root: &Path) -> Option<Supervisor> {
+        Supervisor::find(root, Some(&root.join("home")), Some(&root.join("home/.config")))
+    }
+}

@@ -1,0 +1,60 @@
+//! Tables and fact sheets for people.
+//!
+//! Nothing is ever wrapped: a line that is longer than the terminal loses its end, so the least important column comes
+//! last.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::exit::Failure;
+use crate::{say, text};
+
+/// Prints rows under a header.
+pub(crate) fn rows<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
+    for row in rows {
+        table.add_row(row.map(|cell| text::one_line(&cell).into_owned()));
+    }
+    print(&table)
+}
+
+/// Prints names and what they stand for; empty ones are left out.
+pub(crate) fn facts<const N: usize>(facts: [(&str, String); N]) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        table.add_row([format!("{name}:"), text::one_line(&value).into_owned()]);
+    }
+    // A fact is never cut: whoever looks at one credential wants all of it.
+    table.lines().try_for_each(|line| say::line(line.trim()))
+}
+
+fn print(table: &Table) -> Result<(), Failure> {
+    let width = table.width().map_or(usize::MAX, usize::from);
+    table.lines().try_for_each(|line| say::line(cut(line.trim(), width)))
+}
+
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+    kept + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_loses_its_end_and_says_so() {
+        assert_eq!(cut("Größe", 5), "Größe");
+        assert_eq!(cut("Größen", 5), "Größ…");
+    }
+}

@@ -1,0 +1,55 @@
+//! What only Unix has: processes of their own group, programs that take our place, signals, files for nobody else.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Takes a child out of our process group, so that Ctrl-C on our terminal is not for it.
+pub(crate) fn detach(command: &mut Command) -> &mut Command {
+    command.process_group(0)
+}
+
+/// Becomes the command. Comes back only with the reason why it could not.
+pub(crate) fn become_command(command: &mut Command) -> io::Error {
+    command.exec()
+}
+
+/// Makes a folder that only its owner may enter, and those above it; one that exists stays as it is.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file for writing at its end; a new one is for its owner alone.
+pub(crate) fn append_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// Whether others than its owner may read an open file.
+pub(crate) fn others_may_read(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.mode() & 0o044 != 0)
+}
+
+/// Ends a process without a chance to say goodbye; one that has ended by itself is left alone.
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = pid_of(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whether a process still runs, be it somebody else's.
+pub(crate) fn is_running(pid: u32) -> bool {
+    // Where nobody collects orphans, an ended process stays as a zombie.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let is_zombie = stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('Z'));
+    !is_zombie && pid_of(pid).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+fn pid_of(number: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(number).ok()?)
+}

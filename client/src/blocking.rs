@@ -1,0 +1,239 @@
+//! The client for programs without a runtime: one connection, one request at a time.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use interprocess::ConnectWaitMode;
+use interprocess::local_socket::traits::Stream as _;
+use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsName};
+use procurify_token_protocol::endpoint::Endpoint;
+use procurify_token_protocol::frame::{FrameBuffer, MAX_ANSWER};
+use procurify_token_protocol::{
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant,
+};
+
+use crate::answers::{self, Listing};
+use crate::call::{self, Setback};
+use crate::deadline::{Deadline, now};
+use crate::door::{self, Knock, Search, Step};
+use crate::error::{Error, ProtocolError};
+use crate::options::{Options, TokenOptions};
+
+/// A connection to the daemon, kept between requests and made anew when the daemon was restarted.
+///
+/// Every method ends within its deadline and half a second, which is left to the daemon to explain what it was waiting
+/// for.
+#[derive(Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    deadline: Duration,
+    conversation: Option<Conversation>,
+}
+
+impl Client {
+    /// Finds the daemon and connects. Later connections are made to the same socket.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] at once where nobody listens; [`Error::Untrusted`]; [`Error::Deadline`] when the daemon is
+    /// too busy to accept the connection; [`Error::Connection`].
+    pub fn connect(options: &Options) -> Result<Self, Error> {
+        let candidates = options.candidates();
+        let deadline = Deadline::new(now(), options.connect_timeout);
+        let (endpoint, conversation) = Conversation::start(Search::first(&candidates), deadline)?;
+        Ok(Self { endpoint: endpoint.clone(), deadline: options.deadline, conversation: Some(conversation) })
+    }
+
+    /// A valid token.
+    ///
+    /// # Errors
+    /// [`Error`]; most often [`Error::Refused`].
+    pub fn token(&mut self, name: &CredentialName) -> Result<TokenGrant, Error> {
+        self.token_with(name, &TokenOptions::default())
+    }
+
+    /// A token that still lives for a while, or within a deadline of its own.
+    ///
+    /// # Errors
+    /// [`Error`]; most often [`Error::Refused`].
+    pub fn token_with(&mut self, name: &CredentialName, options: &TokenOptions) -> Result<TokenGrant, Error> {
+        let deadline = options.deadline.unwrap_or(self.deadline);
+        let get = Request::Get { name: name.clone(), min_ttl: options.min_ttl, deadline };
+        self.request(&get, deadline).and_then(answers::token)
+    }
+
+    /// Reports that the API answered 401 to the token with this fingerprint.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn invalidate(&mut self, name: &CredentialName, fingerprint: Fingerprint) -> Result<(), Error> {
+        let invalidate = Request::Invalidate { name: name.clone(), fingerprint };
+        self.request(&invalidate, self.deadline).and_then(|answer| answers::done(&answer))
+    }
+
+    /// All credentials, in order of their names.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn list(&mut self) -> Result<Vec<CredentialStatus>, Error> {
+        let deadline = Deadline::new(now(), self.deadline);
+        let mut listing = Listing::default();
+        while let Some(request) = listing.next_request() {
+            listing.add(self.call(&request, deadline)?)?;
+        }
+        Ok(listing.into_credentials())
+    }
+
+    /// One credential.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] where there is none of this name.
+    pub fn describe(&mut self, name: &CredentialName) -> Result<CredentialStatus, Error> {
+        let describe = Request::Describe { name: name.clone() };
+        self.request(&describe, self.deadline).and_then(answers::credential)
+    }
+
+    /// The daemon itself.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn status(&mut self) -> Result<DaemonStatus, Error> {
+        self.request(&Request::Status, self.deadline).and_then(answers::status)
+    }
+
+    /// Any request. A deadline within it is cut to what is left of `deadline`.
+    ///
+    /// # Errors
+    /// [`Error`]; where the request must not be sent twice and the connection broke, one with an
+    /// [`outcome_unknown`](Error::outcome_unknown).
+    pub fn request(&mut self, request: &Request, deadline: Duration) -> Result<Answer, Error> {
+        self.call(request, Deadline::new(now(), deadline))
+    }
+
+    /// The daemon's socket.
+    pub fn socket_path(&self) -> &Path {
+        &self.endpoint.path
+    }
+
+    fn call(&mut self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
+        match call::settle(request, self.attempt(request, deadline)?) {
+            call::Verdict::Over(outcome) => outcome,
+            call::Verdict::Again(_) => call::settle(request, self.attempt(request, deadline)?).into_outcome(),
+        }
+    }
+
+    fn attempt(&mut self, request: &Request, deadline: Deadline) -> Result<Result<Answer, Setback>, Error> {
+        let mut conversation = match self.conversation.take() {
+            Some(conversation) => conversation,
+            None => Conversation::start(Search::again(&self.endpoint), deadline)?.1,
+        };
+        let id = call::following(conversation.last_id);
+        let frame = call::frame(id, request, deadline.left(now()))?;
+        let outcome = conversation.exchange(id, &frame, deadline.with_grace());
+        // After anything else the connection is broken, or an answer that nobody waits for may still come.
+        if matches!(outcome, Ok(_) | Err(Setback::Refused(_))) {
+            self.conversation = Some(conversation);
+        }
+        Ok(outcome)
+    }
+}
+
+#[derive(Debug)]
+struct Conversation {
+    stream: Stream,
+    incoming: FrameBuffer,
+    last_id: u16,
+}
+
+impl Conversation {
+    fn start(mut search: Search<'_>, deadline: Deadline) -> Result<(&Endpoint, Self), Error> {
+        loop {
+            let left = deadline.left(now());
+            match search.step(left) {
+                Step::Knock(endpoint) => match knock(endpoint, left)? {
+                    Knock::Open(stream) => {
+                        let incoming = FrameBuffer::new(MAX_ANSWER);
+                        return Ok((endpoint, Self { stream, incoming, last_id: 0 }));
+                    }
+                    Knock::Crowded => search.crowded(),
+                    Knock::Absent => {}
+                },
+                Step::Pause(pause) => std::thread::sleep(pause),
+                Step::GiveUp(error) => return Err(error),
+            }
+        }
+    }
+
+    fn exchange(&mut self, id: u16, frame: &[u8], end: Deadline) -> Result<Answer, Setback> {
+        self.last_id = id;
+        match self.send(frame, end) {
+            // A daemon that hung up may have said why before it did.
+            Err(undelivered @ Setback::Undelivered(_)) => match self.receive(id, end) {
+                Err(Setback::Severed { .. } | Setback::Deadline) => Err(undelivered),
+                last_word => last_word,
+            },
+            Err(setback) => Err(setback),
+            Ok(()) => self.receive(id, end),
+        }
+    }
+
+    fn send(&mut self, frame: &[u8], end: Deadline) -> Result<(), Setback> {
+        let mut rest = frame;
+        while !rest.is_empty() {
+            let written = in_time(end, |left| {
+                self.stream.set_send_timeout(Some(left))?;
+                self.stream.write(rest)
+            });
+            match written? {
+                Ok(0) => return Err(Setback::Undelivered(io::ErrorKind::WriteZero)),
+                Ok(count) => rest = &rest[count..],
+                Err(kind) => return Err(Setback::Undelivered(kind)),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, id: u16, end: Deadline) -> Result<Answer, Setback> {
+        loop {
+            if let Some(frame) = self.incoming.next_frame()? {
+                let (to, reply) = call::read(frame)?;
+                return if to == id { reply } else { Err(Setback::Fault(ProtocolError::UnexpectedAnswer)) };
+            }
+            let read = in_time(end, |left| {
+                self.stream.set_recv_timeout(Some(left))?;
+                self.stream.read(self.incoming.space())
+            });
+            let mid_answer = self.incoming.is_within_frame();
+            match read? {
+                Ok(0) => return Err(Setback::Severed { kind: io::ErrorKind::UnexpectedEof, mid_answer }),
+                Ok(count) => self.incoming.filled(count),
+                Err(kind) => return Err(Setback::Severed { kind, mid_answer }),
+            }
+        }
+    }
+}
+
+fn knock(endpoint: &Endpoint, left: Duration) -> Result<Knock<Stream>, Error> {
+    let Some(place) = door::look(endpoint)? else { return Ok(Knock::Absent) };
+    let name = place.socket.as_path().to_fs_name::<GenericFilePath>().map_err(Error::Connection)?;
+    let connected = ConnectOptions::new().name(name).wait_mode(ConnectWaitMode::Timeout(left)).connect_sync();
+    door::enter(endpoint, &place, connected)
+}
+
+/// One call to the system with what is left until `end`, repeated when a signal interrupts it.
+fn in_time(
+    end: Deadline,
+    mut io: impl FnMut(Duration) -> io::Result<usize>,
+) -> Result<Result<usize, io::ErrorKind>, Setback> {
+    loop {
+        let left = end.left(now());
+        if left.is_zero() {
+            return Err(Setback::Deadline);
+        }
+        match io(left).map_err(|error| error.kind()) {
+            Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Err(Setback::Deadline),
+            Err(io::ErrorKind::Interrupted) => {}
+            outcome => return Ok(outcome),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! One request, from its frame to its outcome. Does no I/O: a client reports what became of an attempt, and
+//! [`settle`] decides whether there may be another.
+
+use std::io;
+use std::time::Duration;
+
+use procurify_token_protocol::codec::{self, DecodeError, TooLarge};
+use procurify_token_protocol::frame::{Frame, FrameError};
+use procurify_token_protocol::{Answer, Refusal, Request};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, OutcomeUnknown, ProtocolError};
+
+/// The request as a frame. The daemon is never told to wait longer than the caller still will.
+pub(crate) fn frame(id: u16, request: &Request, left: Duration) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let shortened = match request {
+        Request::Get { name, min_ttl, deadline } if *deadline > left => {
+            Some(Request::Get { name: name.clone(), min_ttl: *min_ttl, deadline: left })
+        }
+        Request::Promote { name, deadline } if *deadline > left => {
+            Some(Request::Promote { name: name.clone(), deadline: left })
+        }
+        Request::Refresh { name, retry, deadline } if *deadline > left => {
+            Some(Request::Refresh { name: name.clone(), retry: *retry, deadline: left })
+        }
+        _ => None,
+    };
+    codec::encode_request(id, shortened.as_ref().unwrap_or(request))
+        .map_err(|TooLarge| Error::Protocol(ProtocolError::RequestTooLarge))
+}
+
+/// The id after `id`. [`WHOLE_CONNECTION`] is nobody's.
+pub(crate) fn following(id: u16) -> u16 {
+    match id.wrapping_add(1) {
+        WHOLE_CONNECTION => 1,
+        next => next,
+    }
+}
+
+/// The next id that no request in progress bears; `None` when the daemon owes as many answers as there are ids.
+#[cfg(feature = "async")]
+pub(crate) fn free_id(last: u16, is_taken: impl Fn(u16) -> bool) -> Option<u16> {
+    let ids = std::iter::successors(Some(following(last)), |id| Some(following(*id)));
+    ids.take(usize::from(u16::MAX)).find(|id| !is_taken(*id))
+}
+
+/// What a frame from the daemon says, and to which request. The error says that the connection is of no more use.
+pub(crate) fn read(frame: Frame<'_>) -> Result<(u16, Result<Answer, Setback>), Setback> {
+    let id = frame.request_id;
+    match codec::decode_reply(frame)? {
+        Err(refusal) if id == WHOLE_CONNECTION => Err(Setback::Refused(refusal)),
+        reply => Ok((id, reply.map_err(Setback::Refused))),
+    }
+}
+
+/// Why one attempt brought no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Setback {
+    /// The connection failed before the whole frame was out: the daemon cannot have done anything.
+    Undelivered(io::ErrorKind),
+    /// The connection failed while the answer was awaited.
+    Severed {
+        kind: io::ErrorKind,
+        /// Whether some bytes of an answer had arrived: a daemon that breaks off may do so again.
+        mid_answer: bool,
+    },
+    /// The daemon refused.
+    Refused(Refusal),
+    /// Nothing came in time.
+    Deadline,
+    /// The daemon speaks other versions.
+    Version { oldest: u8, newest: u8 },
+    /// What came is not this protocol.
+    Fault(ProtocolError),
+}
+
+impl From<FrameError> for Setback {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Version { version, .. } => Self::Version { oldest: version, newest: version },
+            other => Self::Fault(ProtocolError::Frame(other)),
+        }
+    }
+}
+
+impl From<DecodeError> for Setback {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Versions { oldest, newest } => Self::Version { oldest, newest },
+            other => Self::Fault(ProtocolError::Body(other)),
+        }
+    }
+}
+
+/// What follows from an attempt.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// This is what the caller is told.
+    Over(Result<Answer, Error>),
+    /// Another connection may bring an answer; without one, this is what the caller is told.
+    Again(Error),
+}
+
+impl Verdict {
+    /// For the last attempt.
+    pub(crate) fn into_outcome(self) -> Result<Answer, Error> {
+        match self {
+            Self::Over(outcome) => outcome,
+            Self::Again(error) => Err(error),
+        }
+    }
+}
+
+/// Decides what follows from an attempt at `request`.
+pub(crate) fn settle(request: &Request, attempt: Result<Answer, Setback>) -> Verdict {
+    let setback = match attempt {
+        Ok(answer) => return Verdict::Over(Ok(answer)),
+        Err(setback) => setback,
+    };
+    Verdict::Over(Err(match setback {
+        Setback::Undelivered(kind) => return Verdict::Again(Error::Connection(kind.into())),
+        Setback::Severed { kind, mid_answer } => match repetition(request) {
+            Repetition::Harmless if mid_answer => Error::Connection(kind.into()),
+            Repetition::Harmless => return Verdict::Again(Error::Connection(kind.into())),
+            Repetition::Unsafe { check } => Error::Connection(io::Error::new(kind, OutcomeUnknown { check })),
+        },
+        Setback::Refused(refusal) => Error::Refused(refusal),
+        Setback::Deadline => Error::Deadline,
+        Setback::Version { oldest, newest } => Error::Version { oldest, newest },
+        Setback::Fault(error) => Error::Protocol(error),
+    }))
+}
+
+enum Repetition {
+    /// Done twice is as done once.
+    Harmless,
+    /// Done twice is wrong, confusing, or costs a token.
+    Unsafe {
+        /// What shows whether it was done.
+        check: &'static str,
+    },
+}
+
+fn repetition(request: &Request) -> Repetition {
+    match request {
+        // Invalidate names the token that it means, so it cannot hit the next one.
+        Request::Get { .. }
+        | Request::Invalidate { .. }
+        | Request::List { .. }
+        | Request::Describe { .. }
+        | Request::Status
+        | Request::Unlock { .. }
+        | Request::Lock => Repetition::Harmless,
+        Request::Add(_) | Request::Remove { .. } => Repetition::Unsafe { check: "procurify-token list" },
+        Request::Init { .. }
+        | Request::Stage { .. }
+        | Request::Promote { .. }
+        | Request::Rollback { .. }
+        | Request::Refresh { .. }
+        | Request::Stop => Repetition::Unsafe { check: "procurify-token status" },
+    }
+}
+
+/// The request id of a refusal that concerns the whole connection; no request bears it.
+pub(crate) const WHOLE_CONNECTION: u16 = 0;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The client for programs on tokio: many requests at once over one connection.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use interprocess::local_socket::tokio::Stream;
+use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName};
+use procurify_token_protocol::endpoint::Endpoint;
+use procurify_token_protocol::{
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant,
+};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout_at;
+
+use crate::answers::{self, Listing};
+use crate::call::{self, Setback};
+use crate::conversation::{self, Call};
+use crate::deadline::Deadline;
+use crate::door::{self, Knock, Search, Step};
+use crate::error::Error;
+use crate::options::{Options, TokenOptions};
+
+/// A connection to the daemon, shared by all clones, and made anew when the daemon was restarted.
+///
+/// Requests are pipelined: a slow one holds up none of the others, and dropping a call disturbs none of them. Every
+/// method ends within its deadline and half a second, which is left to the daemon to explain what it was waiting for.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Endpoint,
+    deadline: Duration,
+    /// Locked for as long as somebody connects, so that nobody else does.
+    calls: Mutex<UnboundedSender<Call>>,
+}
+
+impl Client {
+    /// Finds the daemon and connects. Later connections are made to the same socket.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] at once where nobody listens; [`Error::Untrusted`]; [`Error::Deadline`] when the daemon is
+    /// too busy to accept the connection; [`Error::Connection`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn connect(options: &Options) -> Result<Self, Error> {
+        let candidates = options.candidates();
+        let deadline = Deadline::new(now(), options.connect_timeout);
+        let (endpoint, calls) = converse(Search::first(&candidates), deadline).await?;
+        let (endpoint, calls) = (endpoint.clone(), Mutex::new(calls));
+        Ok(Self(Arc::new(Inner { endpoint, deadline: options.deadline, calls })))
+    }
+
+    /// A valid token.
+    ///
+    /// # Errors
+    /// [`Error`]; most often [`Error::Refused`].
+    pub async fn token(&self, name: &CredentialName) -> Result<TokenGrant, Error> {
+        self.token_with(name, &TokenOptions::default()).await
+    }
+
+    /// A token that still lives for a while, or within a deadline of its own.
+    ///
+    /// # Errors
+    /// [`Error`]; most often [`Error::Refused`].
+    pub async fn token_with(
+        &self,
+        name: &CredentialName,
+        options: &TokenOptions,
+    ) -> Result<TokenGrant, Error> {
+        let deadline = options.deadline.unwrap_or(self.0.deadline);
+        let get = Request::Get { name: name.clone(), min_ttl: options.min_ttl, deadline };
+        self.request(&get, deadline).await.and_then(answers::token)
+    }
+
+    /// Reports that the API answered 401 to the token with this fingerprint.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn invalidate(&self, name: &CredentialName, fingerprint: Fingerprint) -> Result<(), Error> {
+        let invalidate = Request::Invalidate { name: name.clone(), fingerprint };
+        self.request(&invalidate, self.0.deadline).await.and_then(|answer| answers::done(&answer))
+    }
+
+    /// All credentials, in order of their names.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list(&self) -> Result<Vec<CredentialStatus>, Error> {
+        let deadline = Deadline::new(now(), self.0.deadline);
+        let mut listing = Listing::default();
+        while let Some(request) = listing.next_request() {
+            listing.add(self.call(&request, deadline).await?)?;
+        }
+        Ok(listing.into_credentials())
+    }
+
+    /// One credential.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] where there is none of this name.
+    pub async fn describe(&self, name: &CredentialName) -> Result<CredentialStatus, Error> {
+        let describe = Request::Describe { name: name.clone() };
+        self.request(&describe, self.0.deadline).await.and_then(answers::credential)
+    }
+
+    /// The daemon itself.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn status(&self) -> Result<DaemonStatus, Error> {
+        self.request(&Request::Status, self.0.deadline).await.and_then(answers::status)
+    }
+
+    /// Any request. A deadline within it is cut to what is left of `deadline`.
+    ///
+    /// # Errors
+    /// [`Error`]; where the request must not be sent twice and the connection broke, one with an
+    /// [`outcome_unknown`](Error::outcome_unknown).
+    pub async fn request(&self, request: &Request, deadline: Duration) -> Result<Answer, Error> {
+        self.call(request, Deadline::new(now(), deadline)).await
+    }
+
+    /// The daemon's socket.
+    pub fn socket_path(&self) -> &Path {
+        &self.0.endpoint.path
+    }
+
+    async fn call(&self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
+        match call::settle(request, self.attempt(request, deadline).await?) {
+            call::Verdict::Over(outcome) => outcome,
+            call::Verdict::Again(_) => {
+                call::settle(request, self.attempt(request, deadline).await?).into_outcome()
+            }
+        }
+    }
+
+    async fn attempt(&self, request: &Request, deadline: Deadline) -> Result<Result<Answer, Setback>, Error> {
+        let calls = self.open(deadline).await?;
+        let frame = call::frame(call::WHOLE_CONNECTION, request, deadline.left(now()))?;
+        let (reply, outcome) = oneshot::channel();
+        if calls.send(Call { frame, reply }).is_err() {
+            return Ok(Err(Setback::Undelivered(io::ErrorKind::BrokenPipe)));
+        }
+        Ok(match timeout_at(deadline.with_grace().at(), outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            // The task of the connection is gone, with its runtime.
+            Ok(Err(_)) => Err(Setback::Severed { kind: io::ErrorKind::BrokenPipe, mid_answer: false }),
+            Err(_) => Err(Setback::Deadline),
+        })
+    }
+
+    /// The connection, made anew where it has ended.
+    async fn open(&self, deadline: Deadline) -> Result<UnboundedSender<Call>, Error> {
+        let within_grace = deadline.with_grace().at();
+        let mut calls = timeout_at(within_grace, self.0.calls.lock()).await.map_err(|_| Error::Deadline)?;
+        if calls.is_closed() {
+            *calls = converse(Search::again(&self.0.endpoint), deadline).await?.1;
+        }
+        Ok(calls.clone())
+    }
+}
+
+async fn converse(
+    mut search: Search<'_>,
+    deadline: Deadline,
+) -> Result<(&Endpoint, UnboundedSender<Call>), Error> {
+    loop {
+        match search.step(deadline.left(now())) {
+            Step::Knock(endpoint) => match knock(endpoint, deadline).await? {
+                Knock::Open(stream) => return Ok((endpoint, conversation::start(stream))),
+                Knock::Crowded => search.crowded(),
+                Knock::Absent => {}
+            },
+            Step::Pause(pause) => tokio::time::sleep(pause).await,
+            Step::GiveUp(error) => return Err(error),
+        }
+    }
+}
+
+/// Looks at a handful of folders without leaving the thread: they are local, and it takes microseconds.
+async fn knock(endpoint: &Endpoint, deadline: Deadline) -> Result<Knock<Stream>, Error> {
+    let Some(place) = door::look(endpoint)? else { return Ok(Knock::Absent) };
+    let name = place.socket.as_path().to_fs_name::<GenericFilePath>().map_err(Error::Connection)?;
+    let options = ConnectOptions::new().name(name);
+    let within_grace = deadline.with_grace().at();
+    let connected = timeout_at(within_grace, options.connect_tokio()).await.map_err(|_| Error::Deadline)?;
+    door::enter(endpoint, &place, connected)
+}
+
+/// The runtime's clock, which a test may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

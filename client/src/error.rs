@@ -1,0 +1,104 @@
+//! What a caller can be told instead of an answer: one variant per decision that it can make.
+//!
+//! No path and no text of a stranger is in a message; paths are in the fields, for whoever composes a message for a
+//! person.
+
+use std::io;
+use std::path::PathBuf;
+
+use procurify_token_protocol::codec::DecodeError;
+use procurify_token_protocol::frame::{FrameError, OLDEST_VERSION, VERSION};
+use procurify_token_protocol::{Refusal, RefusalClass};
+use thiserror::Error;
+
+use crate::trust::Distrust;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Nobody listens where a daemon is meant to be: start it.
+    #[error("no procurify-tokend is listening")]
+    NoDaemon {
+        /// Every place that was tried, in order.
+        looked_at: Vec<PathBuf>,
+    },
+    /// Somebody listens who must not be told anything; nothing was sent.
+    #[error("what listens on the socket is not trusted")]
+    Untrusted {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        why: Distrust,
+    },
+    /// The daemon refused, and says why and what to do.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The daemon was silent beyond the deadline. It may still carry out what it was asked.
+    #[error("the daemon did not answer before the deadline")]
+    Deadline,
+    /// The connection failed, and connecting again was not possible or not safe; ask
+    /// [`outcome_unknown`](Self::outcome_unknown) whether the request may have been carried out all the same.
+    #[error("the connection to the daemon failed")]
+    Connection(#[source] io::Error),
+    /// Daemon and client are of versions too far apart: update the older one and restart the daemon.
+    #[error(
+        "the daemon speaks protocol versions {oldest} to {newest}, this client speaks {OLDEST_VERSION} to {VERSION}"
+    )]
+    Version {
+        /// The oldest that the daemon speaks.
+        oldest: u8,
+        /// The newest that the daemon speaks.
+        newest: u8,
+    },
+    /// What was exchanged is not this protocol.
+    #[error("daemon and client do not understand each other")]
+    Protocol(#[source] ProtocolError),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing the request, the credential or the
+    /// installation. Never true where the request may have been carried out and must not be repeated unseen.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NoDaemon { .. } | Self::Deadline => true,
+            Self::Connection(_) => self.outcome_unknown().is_none(),
+            Self::Refused(refusal) => refusal.code.class() == RefusalClass::Unavailable,
+            Self::Untrusted { .. } | Self::Version { .. } | Self::Protocol(_) => false,
+        }
+    }
+
+    /// Whether the connection broke so that nobody here can know whether the request was carried out.
+    pub fn outcome_unknown(&self) -> Option<OutcomeUnknown> {
+        match self {
+            Self::Connection(error) => error.get_ref()?.downcast_ref().copied(),
+            _ => None,
+        }
+    }
+}
+
+/// The connection ended after a request that must not be sent twice had gone out, and before its answer: the daemon
+/// may or may not have carried it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the connection ended before the answer, and what was asked may have been done; look with `{check}`")]
+pub struct OutcomeUnknown {
+    /// The command that shows whether it was.
+    pub check: &'static str,
+}
+
+/// How the protocol was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ProtocolError {
+    /// The bytes are not frames.
+    #[error(transparent)]
+    Frame(FrameError),
+    /// A frame does not hold what it should.
+    #[error(transparent)]
+    Body(DecodeError),
+    /// An answer, but to another question.
+    #[error("the answer does not belong to the request")]
+    UnexpectedAnswer,
+    /// The request does not fit into one frame, and was not sent.
+    #[error("the request is longer than one frame may be")]
+    RequestTooLarge,
+}

@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The map
+//! `Client` and `blocking::Client` only do I/O. What they share is written once: `options` (what a caller may
+//! choose), `door` (where to knock, and when to give up), `trust` (whether who opened may be believed), `call` (one
+//! request and what may become of it), `answers` (what an answer has to be), `deadline`.
+
+#![cfg_attr(
+    not(any(feature = "async", feature = "blocking")),
+    expect(dead_code, reason = "without a client there is nobody to use the shared rooms")
+)]
+
+#[cfg(not(unix))]
+compile_error!(
+    "procurify-token-client does not support this platform yet: it could not check who owns the daemon's pipe"
+);
+
+mod answers;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod call;
+#[cfg(feature = "async")]
+mod client;
+#[cfg(feature = "async")]
+mod conversation;
+mod deadline;
+mod door;
+mod error;
+mod options;
+mod trust;
+
+#[cfg(feature = "async")]
+pub use client::Client;
+pub use error::{Error, OutcomeUnknown, ProtocolError};
+pub use options::{Options, TokenOptions};
+pub use trust::Distrust;
+
+pub use procurify_token_protocol as protocol;
+pub use procurify_token_protocol::endpoint::Surroundings;
+pub use procurify_token_protocol::{
+    AccessToken, Activity, Answer, BaseUrl, CredentialName, CredentialStatus, DaemonStatus, FailureReport,
+    Fingerprint, NameError, Refusal, RefusalClass, RefusalCode, Request, TokenGrant, TokenStatus, VaultState,
+};
+pub use secrecy::ExposeSecret;
