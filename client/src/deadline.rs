@@ -36,4 +36,4 @@ pub(crate) fn now() -> Instant {
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Longer than any program runs, and short enough to be added to an `Instant`.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);

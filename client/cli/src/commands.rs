@@ -74,4 +74,4 @@ fn refused(error: &Error) -> Option<procurify_token_protocol::RefusalCode> {
 }
 
 /// For what the daemon does by itself: a vault is opened with Argon2id, and a disk may be slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -173,7 +173,7 @@ fn unsendable(error: &http::Error) -> Failure {
 }
 
 const CONNECT: Duration = Duration::from_secs(10);
-const RESPONSE: Duration = Duration::from_secs(60);
+const RESPONSE: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

@@ -321,7 +321,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let Command { request, peer, reply } = command;
         match request {
             Request::Get { name, min_ttl, deadline } => {
-                self.wait(name, Wait::Get { min_ttl }, deadline, reply)
+                self.wait(name, Wait::Get { min_ttl }, deadline, reply);
             }
             Request::Refresh { name, retry, deadline } => {
                 self.wait(name, Wait::Refresh { retry }, deadline, reply);

@@ -101,29 +101,27 @@ impl Listener {
         let _ = tokio::time::timeout(most, self.places.acquire_many(all)).await;
     }
 
-    fn receive<C: Clock>(&self, mut stream: LocalSocketStream, service: &Arc<Service<C>>) {
+    fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
         let peer = match stream.peer_creds() {
             Ok(identity) => Peer { uid: identity.euid(), pid: identity.pid() },
             Err(_) => Peer::default(),
         };
         let service = Arc::clone(service);
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => {
-                tokio::spawn(async move {
-                    converse(stream, peer, service).await;
-                    drop(place);
-                });
-            }
-            Err(_) => {
-                debug!(?peer, "turned away: every place is taken");
-                tokio::spawn(async move {
-                    let refusal = codec::encode_reply(0, &Err(explain::busy()));
-                    if let Ok(frame) = refusal {
-                        let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(&frame)).await;
-                    }
-                });
-            }
-        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            debug!(?peer, "turned away: every place is taken");
+            tokio::spawn(turn_away(stream));
+            return;
+        };
+        tokio::spawn(async move {
+            converse(stream, peer, service).await;
+            drop(place);
+        });
+    }
+}
+
+async fn turn_away(mut stream: LocalSocketStream) {
+    if let Ok(frame) = codec::encode_reply(0, &Err(explain::busy())) {
+        let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(&frame)).await;
     }
 }
 

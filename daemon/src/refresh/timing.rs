@@ -165,7 +165,7 @@ mod tests {
         let now = Now { boot: Moment::default(), wall: DateTime::UNIX_EPOCH, dice: 7 };
         let draws: Vec<f64> = ["acme", "globex", "initech"].iter().map(|name| now.jitter(name)).collect();
         assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
-        assert!(draws[0] != draws[1] && draws[1] != draws[2]);
+        assert!((draws[0] - draws[1]).abs() > 1e-6 && (draws[1] - draws[2]).abs() > 1e-6);
     }
 
     #[test]

@@ -43,12 +43,7 @@ fn example(name: &str) -> Vec<u8> {
             deadline: Duration::from_millis(5_500),
         }),
         "token" => reply(Ok(Answer::Token(TokenGrant {
-            token: AccessToken::new(
-                "abc.def".into(),
-                Fingerprint::from_bytes([1, 2, 3, 4, 5, 6, 7, 8]),
-                expires_at,
-            )
-            .unwrap(),
+            token: AccessToken::new("abc.def".into(), fingerprint, expires_at).unwrap().into(),
             base_url: "https://acme.procurify.com".parse().unwrap(),
         }))),
         "invalidate" => request(Request::Invalidate { name: acme, fingerprint }),

@@ -186,7 +186,7 @@ impl User {
 const USERS_ME: &str = "/api/v3/users/me/";
 const SUPERUSER: &str = "superuser";
 const LARGEST_USER: u64 = 1024 * 1024;
-const TRIAL: Duration = Duration::from_secs(60);
+const TRIAL: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

@@ -88,4 +88,4 @@ fn next_steps(name: &CredentialName) -> String {
     )
 }
 
-const TRIAL: Duration = Duration::from_secs(60);
+const TRIAL: Duration = Duration::from_mins(1);

@@ -93,7 +93,7 @@ fn shortened(line: &str) -> String {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LONGEST_WORD: usize = 100;
 const LONGEST_LINE: usize = 150;
 const TOKEN_SHOWN: usize = 16;

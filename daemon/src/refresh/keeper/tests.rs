@@ -473,7 +473,6 @@ impl World {
                 let retry_after = retry_after.map(Duration::from_secs);
                 self.keeper.issued(&ticket, Err(Failure { retry_after, ..CODES[*code].into() }), now);
             }
-            Event::Succeed { .. } | Event::Fail { .. } => {}
             Event::Invalidate { name: index, current } => {
                 let held = self.published.get(&name(index)).and_then(Option::as_ref);
                 let fingerprint = held.filter(|_| *current).map(|held| held.token.fingerprint());
@@ -483,14 +482,13 @@ impl World {
             Event::Insert { name: index } if !self.keeper.slots.contains_key(&name(index)) => {
                 self.keeper.insert(&name(index), None, now);
             }
-            Event::Insert { .. } => {}
             Event::Remove { name: index } => self.keeper.remove(&name(index), now),
             Event::Change { name: index } => self.keeper.credentials_changed(&name(index), now),
             Event::Adopt { name: index } if self.keeper.slots.contains_key(&name(index)) => {
                 let held = self.token(DAY);
                 self.keeper.adopt(&name(index), held, now);
             }
-            Event::Adopt { .. } => {}
+            Event::Succeed { .. } | Event::Fail { .. } | Event::Insert { .. } | Event::Adopt { .. } => {}
             Event::Close => self.keeper.close(),
             Event::Pass { seconds } => self.pass(Duration::from_secs(*seconds)),
         }
