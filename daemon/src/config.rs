@@ -3,17 +3,23 @@
 //! Every key is optional and an unknown one is an error with its line and column. What the words do to the running
 //! daemon is for `startup`.
 
+mod folders;
+mod values;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use etcetera::BaseStrategy;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
 use crate::refresh::Policy;
-use crate::vault::VaultPaths;
+
+pub use folders::Folders;
+pub use values::{AbsolutePath, Concurrency, MaxConnections, Share};
+
+use values::{duration, level};
 
 /// The file as it is written.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -123,84 +129,6 @@ impl Default for LogConfig {
     }
 }
 
-/// A path that means the same wherever the daemon is started.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "PathBuf")]
-pub struct AbsolutePath(PathBuf);
-
-impl TryFrom<PathBuf> for AbsolutePath {
-    type Error = &'static str;
-
-    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
-        if path.is_absolute() {
-            Ok(Self(path))
-        } else {
-            Err("write an absolute path, one that begins with /")
-        }
-    }
-}
-
-impl From<AbsolutePath> for PathBuf {
-    fn from(path: AbsolutePath) -> Self {
-        path.0
-    }
-}
-
-/// A share of a token's life, from 0.1 to 0.95.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct Share(f64);
-
-impl TryFrom<f64> for Share {
-    type Error = &'static str;
-
-    fn try_from(share: f64) -> Result<Self, Self::Error> {
-        if (0.1..=0.95).contains(&share) { Ok(Self(share)) } else { Err("write a share from 0.1 to 0.95") }
-    }
-}
-
-/// From 1 to 256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "usize")]
-pub struct Concurrency(usize);
-
-impl TryFrom<usize> for Concurrency {
-    type Error = &'static str;
-
-    fn try_from(number: usize) -> Result<Self, Self::Error> {
-        if (1..=256).contains(&number) { Ok(Self(number)) } else { Err("write a number from 1 to 256") }
-    }
-}
-
-/// From 16 to 65,536.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "usize")]
-pub struct MaxConnections(usize);
-
-impl Default for MaxConnections {
-    fn default() -> Self {
-        Self(1024)
-    }
-}
-
-impl TryFrom<usize> for MaxConnections {
-    type Error = &'static str;
-
-    fn try_from(number: usize) -> Result<Self, Self::Error> {
-        if (16..=65_536).contains(&number) {
-            Ok(Self(number))
-        } else {
-            Err("write a number from 16 to 65536")
-        }
-    }
-}
-
-impl From<MaxConnections> for usize {
-    fn from(number: MaxConnections) -> Self {
-        number.0
-    }
-}
-
 /// Why a configuration cannot be used. `Display` shows the line, which holds no secret: there is no key for one.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -263,81 +191,9 @@ impl Config {
     }
 }
 
-/// The folders that a daemon lives in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folders {
-    /// Configuration and key file.
-    pub config: PathBuf,
-    /// The vault.
-    pub data: PathBuf,
-    /// What may be lost.
-    pub state: PathBuf,
-}
-
-impl Folders {
-    /// Those of this user, by the XDG base directory specification.
-    ///
-    /// # Errors
-    /// [`ConfigError::NoHome`].
-    pub fn of_user() -> Result<Self, ConfigError> {
-        let base = etcetera::base_strategy::Xdg::new().map_err(|_| ConfigError::NoHome)?;
-        let state = base.state_dir().unwrap_or_else(|| base.data_dir());
-        Ok(Self {
-            config: base.config_dir().join(NAME),
-            data: base.data_dir().join(NAME),
-            state: state.join(NAME),
-        })
-    }
-
-    /// Those of the whole system: `/etc/procurify-token` and `/var/lib/procurify-token`.
-    pub fn of_system() -> Self {
-        let data = Path::new("/var/lib").join(NAME);
-        Self { config: Path::new("/etc").join(NAME), state: data.clone(), data }
-    }
-
-    /// Where the configuration file is.
-    pub fn config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
-    }
-
-    /// Where the vault and its key file are: apart, so that a copied data folder opens nothing.
-    pub fn vault(&self, config: &VaultConfig) -> VaultPaths {
-        let chosen =
-            |path: &Option<AbsolutePath>, default: PathBuf| path.clone().map_or(default, PathBuf::from);
-        VaultPaths {
-            vault: chosen(&config.path, self.data.join("vault")),
-            key_file: chosen(&config.key_file, self.config.join("vault.key")),
-        }
-    }
-
-    /// Where sealed tokens are kept.
-    pub fn cache(&self, config: &CacheConfig) -> PathBuf {
-        config.path.clone().map_or_else(|| self.state.join("tokens.redb"), PathBuf::from)
-    }
-}
-
 /// The text that `--print-default-config` prints.
 pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let wrong = || de::Error::custom("write a duration such as \"30s\" or \"5m\", between 1s and 24h");
-    let duration = humantime::parse_duration(&text).map_err(|_| wrong())?;
-    let is_sensible = (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&duration);
-    if is_sensible { Ok(duration) } else { Err(wrong()) }
-}
-
-fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "error" => Ok(LevelFilter::ERROR),
-        "warn" => Ok(LevelFilter::WARN),
-        "info" => Ok(LevelFilter::INFO),
-        "debug" => Ok(LevelFilter::DEBUG),
-        _ => Err(de::Error::custom("write error, warn, info or debug")),
-    }
-}
-
-const NAME: &str = "procurify-token";
 /// How much longer than the issuer's own deadline a request is waited for.
 const TICKET_MARGIN: Duration = Duration::from_secs(10);
 

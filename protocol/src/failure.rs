@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Domain;
+use crate::pattern::stable_codes;
 
 /// What became of a token request that brought no token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,23 +50,8 @@ pub enum FailureClass {
     Misconfigured,
 }
 
-macro_rules! failure_codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)*) => {
-        impl FailureCode {
-            $($(#[$doc])* pub const $name: Self = Self($number);)*
-
-            /// The stable short name that `--json` shows.
-            pub fn label(self) -> &'static str {
-                match self.0 {
-                    $($number => $label,)*
-                    _ => "unknown",
-                }
-            }
-        }
-    };
-}
-
-failure_codes! {
+stable_codes! {
+    FailureCode:
     /// The host's name could not be resolved.
     NAME_NOT_RESOLVED = 101, "name-not-resolved";
     /// No connection could be made.
@@ -110,11 +96,6 @@ failure_codes! {
 }
 
 impl FailureCode {
-    /// The code as sent.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-
     /// What it means for the next attempt.
     pub fn class(self) -> FailureClass {
         match self.0 {
@@ -123,12 +104,6 @@ impl FailureCode {
             300..=399 => FailureClass::Rejected,
             _ => FailureClass::Misconfigured,
         }
-    }
-}
-
-impl fmt::Debug for FailureCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FailureCode({} {})", self.0, self.label())
     }
 }
 

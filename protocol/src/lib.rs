@@ -6,6 +6,7 @@ pub mod endpoint;
 mod failure;
 pub mod frame;
 mod name;
+mod pattern;
 mod refusal;
 mod request;
 mod token;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::pattern::text_conversions;
+
 /// The subdomain of a Procurify customer: `acme` for `https://acme.procurify.com`.
 ///
 /// Grammar: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$` (a lower-case DNS label, RFC 1035 §2.3.1).
@@ -222,37 +224,7 @@ pub enum NameError {
     Audience,
 }
 
-macro_rules! text_conversions {
-    ($($name:ident),*) => {$(
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-
-            fn try_from(text: String) -> Result<Self, NameError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($name), self.as_str())
-            }
-        }
-    )*};
-}
-
-text_conversions!(Domain, CredentialName, ClientId, Description, Audience);
+text_conversions!(NameError: Domain, CredentialName, ClientId, Description, Audience);
 
 fn is_dns_label(text: &str) -> bool {
     let bytes = text.as_bytes();

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::pattern::stable_codes;
+
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -44,26 +46,8 @@ pub enum RefusalClass {
     Internal,
 }
 
-macro_rules! refusal_codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)*) => {
-        impl RefusalCode {
-            $($(#[$doc])* pub const $name: Self = Self($number);)*
-
-            /// The stable short name that `--json` shows.
-            pub fn label(self) -> &'static str {
-                match self.0 {
-                    $($number => $label,)*
-                    _ => "unknown",
-                }
-            }
-
-            /// Every code of this version, for documentation and completeness checks.
-            pub const ALL: &'static [Self] = &[$(Self($number)),*];
-        }
-    };
-}
-
-refusal_codes! {
+stable_codes! {
+    RefusalCode:
     /// The bytes are not a request; the connection is closed after this.
     MALFORMED = 100, "malformed";
     /// The frame is longer than a request may be; the connection is closed after this.
@@ -121,11 +105,6 @@ refusal_codes! {
 }
 
 impl RefusalCode {
-    /// The code as sent.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-
     /// What a caller can do about it.
     pub fn class(self) -> RefusalClass {
         match self.0 {
@@ -137,12 +116,6 @@ impl RefusalCode {
             600..=699 => RefusalClass::Unavailable,
             _ => RefusalClass::Internal,
         }
-    }
-}
-
-impl fmt::Debug for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RefusalCode({} {})", self.0, self.label())
     }
 }
 

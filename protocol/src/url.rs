@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Domain;
+use crate::pattern::text_conversions;
 
 /// Where the API of a domain lives, without a trailing slash: `https://acme.procurify.com`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,37 +108,7 @@ pub enum UrlError {
     Path,
 }
 
-macro_rules! text_conversions {
-    ($($name:ident),*) => {$(
-        impl TryFrom<String> for $name {
-            type Error = UrlError;
-
-            fn try_from(text: String) -> Result<Self, UrlError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(url: $name) -> Self {
-                url.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($name), self.as_str())
-            }
-        }
-    )*};
-}
-
-text_conversions!(BaseUrl, TokenUrl);
+text_conversions!(UrlError: BaseUrl, TokenUrl);
 
 fn checked(text: &str) -> Result<Uri, UrlError> {
     if text.len() > MAX_URL || text.contains(['#', '\\']) {

@@ -28,7 +28,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             credentials: count(credentials),
             with_token: count(self.keeper.count_valid(now)),
             extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),
-            warnings: self.parts.warnings.clone(),
+            warnings: self.parts.warnings.iter().chain(&self.problems).cloned().collect(),
         }
     }
 

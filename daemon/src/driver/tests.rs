@@ -1,13 +1,14 @@
 use std::sync::Mutex;
 
 use procurify_token_protocol::{
-    Activity, BaseUrl, CredentialStatus, DaemonStatus, NewCredential, RefusalCode, TokenUrl, UnlockWith,
-    VaultState as WireVaultState,
+    Activity, BaseUrl, CredentialStatus, DaemonStatus, FailureCode, NewCredential, RefusalCode, TokenUrl,
+    UnlockWith, VaultState as WireVaultState,
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
 
 use super::*;
+use crate::issuer::TokenRequest;
 use crate::refresh::Moment;
 
 /// An issuer that answers what the test has laid ready, and remembers who asked.

@@ -108,7 +108,7 @@ impl Listener {
         };
         let service = Arc::clone(service);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            debug!(?peer, "turned away: every place is taken");
+            debug!(uid = peer.uid, pid = peer.pid, "turned away: every place is taken");
             tokio::spawn(turn_away(stream));
             return;
         };

@@ -1,0 +1,63 @@
+//! Where a daemon lives on the disk.
+
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+use super::{AbsolutePath, CacheConfig, ConfigError, VaultConfig};
+use crate::vault::VaultPaths;
+
+/// The folders that a daemon lives in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// Configuration and key file.
+    pub config: PathBuf,
+    /// The vault.
+    pub data: PathBuf,
+    /// What may be lost.
+    pub state: PathBuf,
+}
+
+impl Folders {
+    /// Those of this user, by the XDG base directory specification.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoHome`].
+    pub fn of_user() -> Result<Self, ConfigError> {
+        let base = etcetera::base_strategy::Xdg::new().map_err(|_| ConfigError::NoHome)?;
+        let state = base.state_dir().unwrap_or_else(|| base.data_dir());
+        Ok(Self {
+            config: base.config_dir().join(NAME),
+            data: base.data_dir().join(NAME),
+            state: state.join(NAME),
+        })
+    }
+
+    /// Those of the whole system: `/etc/procurify-token` and `/var/lib/procurify-token`.
+    pub fn of_system() -> Self {
+        let data = Path::new("/var/lib").join(NAME);
+        Self { config: Path::new("/etc").join(NAME), state: data.clone(), data }
+    }
+
+    /// Where the configuration file is.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// Where the vault and its key file are: apart, so that a copied data folder opens nothing.
+    pub fn vault(&self, config: &VaultConfig) -> VaultPaths {
+        let chosen =
+            |path: &Option<AbsolutePath>, default: PathBuf| path.clone().map_or(default, PathBuf::from);
+        VaultPaths {
+            vault: chosen(&config.path, self.data.join("vault")),
+            key_file: chosen(&config.key_file, self.config.join("vault.key")),
+        }
+    }
+
+    /// Where sealed tokens are kept.
+    pub fn cache(&self, config: &CacheConfig) -> PathBuf {
+        config.path.clone().map_or_else(|| self.state.join("tokens.redb"), PathBuf::from)
+    }
+}
+
+const NAME: &str = "procurify-token";

@@ -1,0 +1,105 @@
+//! The values that a configuration may hold: each is in its range once it is read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+use tracing::level_filters::LevelFilter;
+
+/// A path that means the same wherever the daemon is started.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub struct AbsolutePath(PathBuf);
+
+impl TryFrom<PathBuf> for AbsolutePath {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        if path.is_absolute() {
+            Ok(Self(path))
+        } else {
+            Err("write an absolute path, one that begins with /")
+        }
+    }
+}
+
+impl From<AbsolutePath> for PathBuf {
+    fn from(path: AbsolutePath) -> Self {
+        path.0
+    }
+}
+
+/// A share of a token's life, from 0.1 to 0.95.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(pub(super) f64);
+
+impl TryFrom<f64> for Share {
+    type Error = &'static str;
+
+    fn try_from(share: f64) -> Result<Self, Self::Error> {
+        if (0.1..=0.95).contains(&share) { Ok(Self(share)) } else { Err("write a share from 0.1 to 0.95") }
+    }
+}
+
+/// From 1 to 256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct Concurrency(pub(super) usize);
+
+impl TryFrom<usize> for Concurrency {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<Self, Self::Error> {
+        if (1..=256).contains(&number) { Ok(Self(number)) } else { Err("write a number from 1 to 256") }
+    }
+}
+
+/// From 16 to 65,536.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct MaxConnections(usize);
+
+impl Default for MaxConnections {
+    fn default() -> Self {
+        Self(1024)
+    }
+}
+
+impl TryFrom<usize> for MaxConnections {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<Self, Self::Error> {
+        if (16..=65_536).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err("write a number from 16 to 65536")
+        }
+    }
+}
+
+impl From<MaxConnections> for usize {
+    fn from(number: MaxConnections) -> Self {
+        number.0
+    }
+}
+
+/// A duration such as `30s`, from one second to one day.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = || de::Error::custom("write a duration such as \"30s\" or \"5m\", between 1s and 24h");
+    let duration = humantime::parse_duration(&text).map_err(|_| wrong())?;
+    let is_sensible = (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&duration);
+    if is_sensible { Ok(duration) } else { Err(wrong()) }
+}
+
+/// The name of a level.
+pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        _ => Err(de::Error::custom("write error, warn, info or debug")),
+    }
+}

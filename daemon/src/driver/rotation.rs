@@ -1,0 +1,81 @@
+//! Taking other client credentials into use: tried first, then promoted, the earlier ones kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use procurify_token_protocol::{Answer, CredentialName, Failure, FailureCode, Refusal};
+use tracing::info;
+
+use super::admin::made;
+use super::request::held;
+use super::{Driver, Event, Reply};
+use crate::clock::Clock;
+use crate::explain;
+use crate::issuer::{Issued, TokenIssuer, TokenRequest};
+use crate::refresh::Now;
+use crate::vault::{ChangeError, Which};
+
+impl<I: TokenIssuer, C: Clock> Driver<I, C> {
+    /// Tries the staged pair, beside whatever the pair in use is doing.
+    pub(super) fn promote(&mut self, name: CredentialName, deadline: Duration, reply: Reply) {
+        let begun = self.begin_promotion(&name);
+        let (request, sent) = match begun {
+            Ok(begun) => begun,
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        self.promoting.push(name.clone());
+        let issuer = Arc::clone(&self.parts.issuer);
+        self.running.push(Box::pin(async move {
+            let patience = deadline.min(super::LONGEST_DEADLINE);
+            let outcome = tokio::time::timeout(patience, issuer.issue(request)).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(FailureCode::TIMED_OUT.into()));
+            Event::Tried { name, sent, outcome, reply }
+        }));
+    }
+
+    fn begin_promotion(&mut self, name: &CredentialName) -> Result<(TokenRequest, Now), Refusal> {
+        let vault = &self.opened()?.vault;
+        let credential = vault.credential(name).ok_or_else(|| explain::unknown(name))?;
+        if credential.staged.is_none() {
+            return Err(explain::change(name, &ChangeError::NothingStaged));
+        }
+        if self.promoting.contains(name) {
+            return Err(explain::busy());
+        }
+        let sent = self.parts.clock.now();
+        let request = self.token_request(name, Which::Staged, sent);
+        request.map(|request| (request, sent)).map_err(|failure| explain::failed(name, &failure, None))
+    }
+
+    pub(super) fn finish_promotion(
+        &mut self,
+        name: &CredentialName,
+        sent: Now,
+        outcome: Result<Issued, Failure>,
+        reply: Reply,
+    ) {
+        self.promoting.retain(|other| other != name);
+        let _ = reply.send(self.promoted(name, sent, outcome));
+    }
+
+    fn promoted(
+        &mut self,
+        name: &CredentialName,
+        sent: Now,
+        outcome: Result<Issued, Failure>,
+    ) -> Result<Answer, Refusal> {
+        let outcome = outcome.and_then(|issued| held(&issued, sent));
+        self.note_outcome(name, outcome.as_ref());
+        let held = outcome.map_err(|failure| explain::failed(name, &failure, None))?;
+        let vault = &mut self.opened()?.vault;
+        let changed = made(name, vault.promote(name))?;
+        info!(credential = %name, "the new client credentials work and are in use");
+        let grant = self.grant(name, &held).ok_or_else(|| explain::unknown(name))?;
+        self.keeper.adopt(name, held, self.parts.clock.now());
+        self.keep(name);
+        changed.confirmed().map(|_| Answer::Token(grant))
+    }
+}
