@@ -11,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use crate::os;
+
 /// Changes how much is logged.
 #[derive(Debug)]
 pub struct Verbosity(reload::Handle<Targets, Registry>);
@@ -29,7 +31,7 @@ impl Verbosity {
 /// The journal cannot be reached although systemd said so, or a log runs already.
 pub fn start(level: LevelFilter) -> anyhow::Result<Verbosity> {
     let (filter, handle) = reload::Layer::new(only_ours(level));
-    let sink: Box<dyn Layer<Registry> + Send + Sync> = if std::env::var_os("JOURNAL_STREAM").is_some() {
+    let sink: Box<dyn Layer<Registry> + Send + Sync> = if os::stderr_is_journal() {
         Box::new(tracing_journald::layer().context("cannot reach the journal")?)
     } else {
         Box::new(fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false))

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use procurify_token_protocol::endpoint::{self, Platform, Surroundings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
@@ -49,7 +51,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Err(error) = os::forbid_core_dumps() {
         warnings.push(format!("The daemon's memory is less protected than it should be: {error}"));
     }
-    let socket = place.socket(&config)?;
+    let sockets = place.sockets(&config)?;
     let vault = place.folders.vault(&config.vault);
     let folder = vault.vault.parent().context("the vault's path names no file")?;
     let lock = InstanceLock::acquire(folder)?;
@@ -57,6 +59,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let lookup = Arc::new(Lookup::default());
     let stop = Arc::new(Notify::new());
+    let runtime = runtime()?;
+    let inner = runtime.enter();
+    let listeners = listen(&sockets, config.max_connections.into(), &mut warnings)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
+    drop(inner);
+
     let (mut driver, handle) = Driver::new(Parts {
         lookup: Arc::clone(&lookup),
         issuer,
@@ -69,13 +77,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         stop: Arc::clone(&stop),
     });
     driver.open_at_start();
-
-    let runtime = runtime()?;
-    let inner = runtime.enter();
-    let most_connections = config.max_connections.into();
-    let listener = Listener::bind(&socket, most_connections)?;
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
-    drop(inner);
 
     let (controls, control_inbox) = mpsc::channel(8);
     let (ended, driver_ended) = oneshot::channel();
@@ -99,14 +100,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         clock: SystemClock,
         stopping: watch_stopping,
     });
-    info!(socket = %socket.display(), pid = std::process::id(), "ready");
+    info!(pid = std::process::id(), "ready");
     if arguments.announce_ready {
         announce_ready()?;
     }
     runtime.block_on(async {
         let keep_up = Upkeep { signals, stop, place, verbosity, controls: controls.clone() };
         tokio::select! {
-            () = listener.serve(service) => {}
+            _ = join_all(listeners.iter().map(|listener| listener.serve(Arc::clone(&service)))) => {}
             () = keep_up.until_stopped() => {}
             _ = driver_ended => error!("the driver has ended by itself"),
         }
@@ -114,13 +115,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let _ = controls.send(Control::Stop).await;
         let ended = tokio::task::spawn_blocking(move || driving.join()).await;
         let _ = stopping.send(true);
-        listener.wait_for_callers(GOOD_BYE).await;
+        let _ = timeout(GOOD_BYE, join_all(listeners.iter().map(Listener::until_callers_left))).await;
         match ended {
             Ok(Ok(outcome)) => outcome,
             _ => bail!("the driver failed; its last words are in the log"),
         }
     })?;
-    drop((listener, lock));
+    drop((listeners, lock));
     info!("stopped");
     Ok(())
 }
@@ -151,19 +152,17 @@ impl Place {
         Ok(Config::read(&self.config_file, !self.config_was_named)?)
     }
 
-    fn socket(&self, config: &Config) -> anyhow::Result<PathBuf> {
+    fn sockets(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
         let around = Surroundings::of_process();
         let configured = || config.socket.clone().map(PathBuf::from);
         let named = self.named_socket.clone().or_else(|| around.socket_variable.clone()).or_else(configured);
         if let Some(path) = named {
-            return std::path::absolute(path).context("cannot find the current folder");
+            return Ok(vec![std::path::absolute(path).context("cannot find the current folder")?]);
         }
         if self.is_system {
-            return Ok(endpoint::system_wide(Platform::HERE).path);
+            return Ok(vec![endpoint::system_wide(Platform::HERE).path]);
         }
-        let own = endpoint::per_user(Platform::HERE, &around)
-            .context("there is no home folder: set HOME, or --socket")?;
-        Ok(own.path)
+        Ok(endpoint::per_user(Platform::HERE, &around).into_iter().map(|endpoint| endpoint.path).collect())
     }
 }
 
@@ -206,6 +205,32 @@ impl Upkeep {
             info!(config = %self.place.config_file.display(), "the configuration was read again");
         }
     }
+}
+
+/// Listens wherever that is possible; one place has to be.
+fn listen(sockets: &[PathBuf], most: usize, warnings: &mut Vec<String>) -> anyhow::Result<Vec<Listener>> {
+    let places = Arc::new(Semaphore::new(most));
+    let mut listeners = Vec::new();
+    let mut problems = Vec::new();
+    for socket in sockets {
+        match Listener::bind(socket, &places) {
+            Ok(listener) => {
+                info!(socket = %socket.display(), "listening");
+                listeners.push(listener);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if listeners.is_empty() {
+        return Err(problems
+            .pop()
+            .map_or_else(|| anyhow!("there is no home folder: set HOME, or --socket"), Into::into));
+    }
+    for problem in problems {
+        warn!("{problem}");
+        warnings.push(problem.to_string());
+    }
+    Ok(listeners)
 }
 
 fn issuer(config: &Config) -> anyhow::Result<HttpsIssuer> {

@@ -3,7 +3,7 @@
 //! Both sides follow the same rule, so nothing has to be told to either. The rule is a pure function of the
 //! [`Surroundings`]; whether a socket is there, and whose it is, is for whoever connects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The environment variable that names a socket and overrides the rule.
 pub const SOCKET_VARIABLE: &str = "PROCURIFY_TOKEN_SOCKET";
@@ -85,26 +85,33 @@ pub fn candidates(platform: Platform, named: Option<PathBuf>, around: &Surroundi
     per_user(platform, around).into_iter().chain([system_wide(platform)]).collect()
 }
 
-/// The user's own: `$XDG_RUNTIME_DIR/procurify-token/tokend.sock`, or below `~/.procurify-token` (a folder that only
-/// the user may enter) where there is no such folder. `None` without a home.
+/// The user's own: `$XDG_RUNTIME_DIR/procurify-token/tokend.sock` where there is such a folder, and
+/// `~/.procurify-token/tokend.sock` (in a folder that only the user may enter). Empty without either.
+///
+/// The daemon listens on all of them. A job of cron has no `XDG_RUNTIME_DIR`, and the folder goes when its user logs
+/// out; the home is there for both.
 ///
 /// On macOS `~/Library/Application Support/procurify-token/tokend.sock`, on Windows
 /// `\\.\pipe\procurify-token-USERNAME`.
-pub fn per_user(platform: Platform, around: &Surroundings) -> Option<Endpoint> {
-    let path = match platform {
-        Platform::Unix => match &around.runtime_dir {
-            Some(runtime_dir) => runtime_dir.join("procurify-token").join(SOCKET_NAME),
-            None => around.home.as_ref()?.join(".procurify-token").join(SOCKET_NAME),
-        },
-        Platform::MacOs => {
-            around.home.as_ref()?.join("Library/Application Support/procurify-token").join(SOCKET_NAME)
+pub fn per_user(platform: Platform, around: &Surroundings) -> Vec<Endpoint> {
+    let socket_in = |folder: &Path, name: &str| folder.join(name).join(SOCKET_NAME);
+    let (runtime_dir, home) = (around.runtime_dir.as_deref(), around.home.as_deref());
+    let paths: Vec<PathBuf> = match platform {
+        Platform::Unix => {
+            let of_session = runtime_dir.map(|folder| socket_in(folder, "procurify-token"));
+            let of_home = home.map(|folder| socket_in(folder, ".procurify-token"));
+            of_session.into_iter().chain(of_home).collect()
         }
+        Platform::MacOs => home
+            .map(|folder| socket_in(folder, "Library/Application Support/procurify-token"))
+            .into_iter()
+            .collect(),
         Platform::Windows => {
-            let user = around.user_name.as_ref()?.to_lowercase();
-            PathBuf::from(format!(r"\\.\pipe\procurify-token-{user}"))
+            let user = around.user_name.as_ref().map(|name| name.to_lowercase());
+            user.map(|user| PathBuf::from(format!(r"\\.\pipe\procurify-token-{user}"))).into_iter().collect()
         }
     };
-    Some(Endpoint { path, origin: Origin::PerUser })
+    paths.into_iter().map(|path| Endpoint { path, origin: Origin::PerUser }).collect()
 }
 
 /// The system's: `/run/procurify-token/tokend.sock`, on macOS `/var/run/…`, on Windows `\\.\pipe\procurify-token`.
@@ -140,12 +147,10 @@ mod tests {
     fn the_runtime_folder_comes_before_the_home_and_the_user_before_the_system() {
         let system = "/run/procurify-token/tokend.sock";
         let with_runtime = candidates(Platform::Unix, None, &around());
-        assert_eq!(paths(&with_runtime), ["/run/user/7/procurify-token/tokend.sock", system]);
+        let home = "/home/eve/.procurify-token/tokend.sock";
+        assert_eq!(paths(&with_runtime), ["/run/user/7/procurify-token/tokend.sock", home, system]);
         let without = Surroundings { runtime_dir: None, ..around() };
-        assert_eq!(
-            paths(&candidates(Platform::Unix, None, &without)),
-            ["/home/eve/.procurify-token/tokend.sock", system]
-        );
+        assert_eq!(paths(&candidates(Platform::Unix, None, &without)), [home, system]);
         assert_eq!(paths(&candidates(Platform::Unix, None, &Surroundings::default())), [system]);
     }
 

@@ -15,6 +15,7 @@ use procurify_token_protocol::codec;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::session::{Service, converse};
@@ -26,8 +27,9 @@ use crate::{explain, os};
 #[derive(Debug)]
 pub struct Listener {
     inner: LocalSocketListener,
+    /// How many more callers can be served, on this and the daemon's other sockets.
     places: Arc<Semaphore>,
-    most_connections: usize,
+    callers: TaskTracker,
     _lock: File,
 }
 
@@ -56,11 +58,11 @@ pub enum BindError {
 impl Listener {
     /// Binds the socket, for its user alone, taking the place of a socket that a dead daemon left.
     ///
-    /// Must be called within a tokio runtime. `most_connections` is how many callers are served at once.
+    /// Must be called within a tokio runtime. Each caller takes one of the `places` while it is served.
     ///
     /// # Errors
     /// [`BindError`], which says what to do.
-    pub fn bind(socket: &Path, most_connections: usize) -> Result<Self, BindError> {
+    pub fn bind(socket: &Path, places: &Arc<Semaphore>) -> Result<Self, BindError> {
         let io = |error| BindError::Io { socket: socket.to_owned(), error };
         if socket.as_os_str().len() > LONGEST_PATH {
             return Err(BindError::TooLong(socket.to_owned()));
@@ -78,7 +80,7 @@ impl Listener {
         let name = socket.to_fs_name::<GenericFilePath>().map_err(io)?;
         let inner = ListenerOptions::new().name(name).create_tokio().map_err(io)?;
         os::verify_socket_mode(socket).map_err(io)?;
-        Ok(Self { inner, places: Arc::new(Semaphore::new(most_connections)), most_connections, _lock: lock })
+        Ok(Self { inner, places: Arc::clone(places), callers: TaskTracker::new(), _lock: lock })
     }
 
     /// Accepts callers for ever, a task for each.
@@ -95,10 +97,10 @@ impl Listener {
         }
     }
 
-    /// Waits until every caller has left, at most this long.
-    pub async fn wait_for_callers(&self, most: Duration) {
-        let all = u32::try_from(self.most_connections).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(most, self.places.acquire_many(all)).await;
+    /// Waits until every caller has left.
+    pub async fn until_callers_left(&self) {
+        self.callers.close();
+        self.callers.wait().await;
     }
 
     fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
@@ -112,7 +114,7 @@ impl Listener {
             tokio::spawn(turn_away(stream));
             return;
         };
-        tokio::spawn(async move {
+        self.callers.spawn(async move {
             converse(stream, peer, service).await;
             drop(place);
         });

@@ -6,5 +6,5 @@ mod unix;
 
 pub use unix::{
     close_standard_output, effective_user, forbid_core_dumps, is_socket, make_private_folder,
-    restrict_file_modes, verify_socket_mode,
+    restrict_file_modes, stderr_is_journal, verify_socket_mode,
 };

@@ -39,6 +39,14 @@ pub fn close_standard_output() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdout(nothing)?)
 }
 
+/// Whether standard error is the journal: systemd names its device and inode in `JOURNAL_STREAM`, which children inherit
+/// even where their output goes elsewhere (systemd.exec(5)).
+pub fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let stderr = rustix::fs::fstat(io::stderr());
+    stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
 /// Makes a folder that only its user may enter, or checks that an existing one is such a folder.
 ///
 /// # Errors
