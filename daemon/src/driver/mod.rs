@@ -64,8 +64,8 @@ impl Handle {
 impl Handle {
     /// A handle whose requests arrive in the test's own hand.
     pub(crate) fn in_hand() -> (Self, mpsc::Receiver<(Request, Reply)>) {
-        let (commands, mut inbox) = mpsc::channel(16);
-        let (forward, hand) = mpsc::channel(16);
+        let (commands, mut inbox) = mpsc::channel(MOST_COMMANDS);
+        let (forward, hand) = mpsc::channel(MOST_COMMANDS);
         tokio::spawn(async move {
             while let Some(Command { request, reply, .. }) = inbox.recv().await {
                 if forward.send((request, reply)).await.is_err() {

@@ -60,6 +60,13 @@ type Frame = Zeroizing<Vec<u8>>;
 /// The connection is of no more use.
 struct Closed;
 
+/// Whether a whole request has arrived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    None,
+    Some,
+}
+
 impl<S, C> Session<S, C>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -67,29 +74,36 @@ where
 {
     async fn run(&mut self) {
         let mut buffer = FrameBuffer::new(frame::MAX_REQUEST);
+        let mut stopping = self.service.stopping.clone();
         let mut is_open = true;
         let mut patience_ends = Instant::now() + IDLE;
-        let mut stopping = self.service.stopping.clone();
         loop {
-            if self.take_requests(&mut buffer).await.is_err() || !is_open && self.pending.is_empty() {
+            let Ok(progress) = self.take_requests(&mut buffer).await else { return };
+            if !is_open && self.pending.is_empty() {
                 return;
             }
-            let was_within_frame = buffer.is_within_frame();
+            let is_within_frame = buffer.is_within_frame();
+            if progress == Progress::Some {
+                patience_ends = Instant::now() + if is_within_frame { FRAME } else { IDLE };
+            }
             let may_read = is_open && self.pending.len() < MOST_PENDING;
-            let may_lose_patience = was_within_frame || self.pending.is_empty();
+            // Only where it is the caller's turn: not while it waits for us.
+            let may_lose_patience = may_read && (is_within_frame || self.pending.is_empty());
             tokio::select! {
                 Some(reply) = self.pending.next() => {
                     if self.send(&reply).await.is_err() {
                         return;
                     }
-                    patience_ends = Instant::now() + IDLE;
+                    if !is_within_frame {
+                        patience_ends = Instant::now() + IDLE;
+                    }
                 }
                 count = self.stream.read(buffer.space()), if may_read => match count {
                     Ok(0) => is_open = false,
                     Ok(count) => {
                         buffer.filled(count);
                         // A frame that has begun has a fixed time to arrive, however slowly it trickles in.
-                        if !was_within_frame {
+                        if !is_within_frame {
                             patience_ends = Instant::now() + FRAME;
                         }
                     }
@@ -98,20 +112,19 @@ where
                 () = stopped(&mut stopping), if is_open => is_open = false,
                 () = tokio::time::sleep_until(patience_ends), if may_lose_patience => return,
             }
-            if !buffer.is_within_frame() && was_within_frame {
-                patience_ends = Instant::now() + IDLE;
-            }
         }
     }
 
     /// Starts or answers every whole request that has arrived, as far as there is room for it.
-    async fn take_requests(&mut self, buffer: &mut FrameBuffer) -> Result<(), Closed> {
+    async fn take_requests(&mut self, buffer: &mut FrameBuffer) -> Result<Progress, Closed> {
+        let mut progress = Progress::None;
         while self.pending.len() < MOST_PENDING {
             let (request_id, request) = match buffer.next_frame() {
                 Ok(Some(frame)) => (frame.request_id, codec::decode_request(frame)),
-                Ok(None) => return Ok(()),
+                Ok(None) => break,
                 Err(error) => return Err(self.part(error).await),
             };
+            progress = Progress::Some;
             match request {
                 Ok(request) => self.take(request_id, request).await?,
                 Err(DecodeError::UnknownRequest) => {
@@ -123,7 +136,7 @@ where
                 }
             }
         }
-        Ok(())
+        Ok(progress)
     }
 
     async fn take(&mut self, request_id: u16, request: Request) -> Result<(), Closed> {

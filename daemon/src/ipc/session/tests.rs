@@ -154,6 +154,34 @@ async fn a_frame_that_trickles_in_is_not_waited_for_longer_than_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_busy_caller_whose_frames_arrive_cut_in_two_is_never_slow() {
+    let mut caller = Caller::new(OWNER);
+    let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
+    let expires = Moment::default() + Duration::from_hours(1);
+    caller.lookup.publish(&name(), Some(Ready { frame, expires }));
+    let request = codec::encode_request(7, &get()).unwrap();
+    let (head, tail) = request.split_at(5);
+    caller.stream.write_all(head).await.unwrap();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        caller.stream.write_all(&[tail, head].concat()).await.unwrap();
+        assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_for_us_is_not_the_slow_one() {
+    let mut caller = Caller::new(OWNER);
+    for _ in 0..=MOST_PENDING {
+        caller.send(7, &get()).await;
+    }
+    let (_, first) = caller.driver.recv().await.unwrap();
+    tokio::time::sleep(IDLE).await;
+    first.send(Ok(Answer::Done)).unwrap();
+    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_closed_but_not_one_that_waits_for_an_answer() {
     let began = Instant::now();
     Caller::new(OWNER).session.await.unwrap();
