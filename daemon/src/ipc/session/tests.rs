@@ -172,9 +172,8 @@ async fn a_busy_caller_whose_frames_arrive_cut_in_two_is_never_slow() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_waits_for_us_is_not_the_slow_one() {
     let mut caller = Caller::new(OWNER);
-    for _ in 0..=MOST_PENDING {
-        caller.send(7, &get()).await;
-    }
+    let requests = codec::encode_request(7, &get()).unwrap().repeat(MOST_PENDING + 40);
+    caller.stream.write_all(&requests).await.unwrap();
     let (_, first) = caller.driver.recv().await.unwrap();
     tokio::time::sleep(IDLE).await;
     first.send(Ok(Answer::Done)).unwrap();
