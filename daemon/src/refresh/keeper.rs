@@ -5,31 +5,13 @@
 //! the whole machine is to be read in one place; what one slot does on its own stands in `slot.rs`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{Activity, CredentialName, Failure, FailureCode, Fingerprint};
 
-use super::slot::{Doing, Held, Slot};
-use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL};
-
-/// Somebody who waits for an answer; the owner's own number, never used twice.
-pub type Waiter = u64;
-
-/// What somebody waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// A valid token, with this much life left if that can be had.
-    Get {
-        /// The min TTL.
-        min_ttl: Duration,
-    },
-    /// A new token.
-    Refresh {
-        /// Whether to ask even though the client credentials were rejected or the server wants to be left alone.
-        retry: bool,
-    },
-}
+use super::slot::{Doing, Held, Slot, Verdict};
+use super::timing::{Moment, Now, Policy};
+use super::waiting::{Refused, Wait, Waiter, Waiting};
 
 /// Leave to make one token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,24 +31,6 @@ pub enum Action {
     Publish(CredentialName, Option<Held>),
     /// Tell the waiter.
     Answer(Waiter, Result<Held, Refused>),
-}
-
-/// Why a waiter gets no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// No credential has this name, or it was removed in the meantime.
-    Unknown,
-    /// The last request failed, and the next one comes too late for this waiter.
-    Failed {
-        /// How.
-        failure: Failure,
-        /// How long until the next request goes out.
-        retry_in: Duration,
-    },
-    /// The waiter's deadline passed while a request was out.
-    Deadline,
-    /// Everything was let go: the vault is locked.
-    Closed,
 }
 
 /// A slot as people see it.
@@ -167,7 +131,7 @@ impl Keeper {
             self.actions.push_back(Action::Answer(waiter, Err(Refused::Unknown)));
             return;
         };
-        let is_asking = match judge(slot, wait, deadline, now) {
+        let is_asking = match slot.judge(wait, deadline, now) {
             Verdict::Answer(answer) => return self.actions.push_back(Action::Answer(waiter, answer)),
             Verdict::Stay => matches!(slot.doing, Doing::Queued),
             Verdict::Ask => true,
@@ -294,7 +258,7 @@ impl Keeper {
     fn take_failure(&mut self, name: &CredentialName, failure: Failure, now: Now) {
         let policy = self.policy;
         self.change(name, |slot| slot.fail(failure, now, &policy, now.jitter(name)));
-        self.dismiss(name, |slot, waiting| match judge(slot, waiting.wait.gently(), waiting.deadline, now) {
+        self.dismiss(name, |slot, waiting| match slot.judge(waiting.wait.gently(), waiting.deadline, now) {
             Verdict::Answer(answer) => Some(answer),
             Verdict::Ask | Verdict::Stay => None,
         });
@@ -364,64 +328,9 @@ impl Keeper {
     }
 }
 
-/// One who waits for a slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    waiter: Waiter,
-    wait: Wait,
-    deadline: Moment,
-}
-
-impl Wait {
-    /// The same wish without the wish to hurry, which was granted once.
-    fn gently(self) -> Self {
-        match self {
-            Self::Refresh { .. } => Self::Refresh { retry: false },
-            Self::Get { .. } => self,
-        }
-    }
-}
-
-impl Slot {
-    /// The token to hand out where nothing better can be had: for a `get`, what is valid.
-    fn best_for(&self, wait: Wait, now: Now) -> Option<Held> {
-        match wait {
-            Wait::Get { .. } => self.valid(now).cloned(),
-            Wait::Refresh { .. } => None,
-        }
-    }
-}
-
 enum Urgency {
     SomebodyWaits,
     Routine,
-}
-
-enum Verdict {
-    Answer(Result<Held, Refused>),
-    Ask,
-    Stay,
-}
-
-/// What to do for somebody who waits.
-fn judge(slot: &Slot, wait: Wait, deadline: Moment, now: Now) -> Verdict {
-    if let (Wait::Get { min_ttl }, Some(held)) = (wait, slot.valid(now)) {
-        let is_enough = held.remaining(now.boot) >= min_ttl;
-        // No new token would live that long either, or it was asked for only a moment ago.
-        let is_best =
-            held.issued.until(held.expires) <= min_ttl || held.issued + SHORTEST_INTERVAL > now.boot;
-        if is_enough || is_best && matches!(slot.doing, Doing::Resting { .. }) {
-            return Verdict::Answer(Ok(held.clone()));
-        }
-    }
-    match (slot.doing, wait) {
-        (Doing::Queued | Doing::Out { .. }, _) => Verdict::Stay,
-        (Doing::Resting { .. }, _) | (_, Wait::Refresh { retry: true }) => Verdict::Ask,
-        (Doing::BackingOff { until }, _) if deadline > until => Verdict::Stay,
-        (Doing::BackingOff { until } | Doing::Barred { probe_at: until }, _) => {
-            Verdict::Answer(slot.best_for(wait, now).ok_or_else(|| slot.refusal(until, now)))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@
 mod keeper;
 mod slot;
 mod timing;
+mod waiting;
 
-pub use keeper::{Action, Keeper, Refused, Ticket, View, Wait, Waiter};
+pub use keeper::{Action, Keeper, Ticket, View};
 pub use slot::Held;
 pub use timing::{Moment, Now, Policy};
+pub use waiting::{Refused, Wait, Waiter};

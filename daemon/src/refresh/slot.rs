@@ -9,8 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{AccessToken, Activity, Failure, FailureClass, FailureCode, Fingerprint};
 
-use super::keeper::{Refused, Waiting};
-use super::timing::{Moment, Now, Policy};
+use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL};
+use super::waiting::{Refused, Wait, Waiting};
 
 /// A token that is held, and its life on the boot-time clock.
 #[derive(Clone, Debug)]
@@ -55,6 +55,17 @@ pub(super) struct Slot {
     /// How many young tokens the API has refused without a good one in between.
     refused_in_a_row: u32,
     pub(super) waiting: Vec<Waiting>,
+}
+
+/// What to do for somebody who waits.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Tell him.
+    Answer(Result<Held, Refused>),
+    /// Ask Procurify for him.
+    Ask,
+    /// Let him wait for what is being done already.
+    Stay,
 }
 
 impl Slot {
@@ -152,8 +163,37 @@ impl Slot {
         self.doing = Doing::Queued;
     }
 
+    /// What to do for somebody who waits.
+    pub(super) fn judge(&self, wait: Wait, deadline: Moment, now: Now) -> Verdict {
+        if let (Wait::Get { min_ttl }, Some(held)) = (wait, self.valid(now)) {
+            let is_enough = held.remaining(now.boot) >= min_ttl;
+            // No new token would live that long either, or it was asked for only a moment ago.
+            let is_best =
+                held.issued.until(held.expires) <= min_ttl || held.issued + SHORTEST_INTERVAL > now.boot;
+            if is_enough || is_best && matches!(self.doing, Doing::Resting { .. }) {
+                return Verdict::Answer(Ok(held.clone()));
+            }
+        }
+        match (self.doing, wait) {
+            (Doing::Queued | Doing::Out { .. }, _) => Verdict::Stay,
+            (Doing::Resting { .. }, _) | (_, Wait::Refresh { retry: true }) => Verdict::Ask,
+            (Doing::BackingOff { until }, _) if deadline > until => Verdict::Stay,
+            (Doing::BackingOff { until } | Doing::Barred { probe_at: until }, _) => {
+                Verdict::Answer(self.best_for(wait, now).ok_or_else(|| self.refusal(until, now)))
+            }
+        }
+    }
+
+    /// The token to hand out where nothing better can be had: for a `get`, what is valid.
+    pub(super) fn best_for(&self, wait: Wait, now: Now) -> Option<Held> {
+        match wait {
+            Wait::Get { .. } => self.valid(now).cloned(),
+            Wait::Refresh { .. } => None,
+        }
+    }
+
     /// What to tell somebody who cannot wait until the next attempt.
-    pub(super) fn refusal(&self, next_attempt: Moment, now: Now) -> Refused {
+    fn refusal(&self, next_attempt: Moment, now: Now) -> Refused {
         let last = self.last_failure.as_ref().expect("only a failure makes a slot wait");
         let failure = last.failure.clone();
         Refused::Failed { failure, retry_in: now.boot.until(next_attempt) }

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use procurify_token_protocol::{AccessToken, FailureClass};
 use proptest::prelude::*;
