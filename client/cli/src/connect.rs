@@ -47,6 +47,15 @@ impl Daemon {
             }
             (Autostart::Auto, None) => {
                 if let Some(supervisor) = Supervisor::here() {
+                    if let Some(closed) = supervisor.closed_to_us() {
+                        let message = format!(
+                            "the system's procurify-tokend at {} is not for this user",
+                            closed.display()
+                        );
+                        let hint = "run the command as the service's user, or have a daemon of your own: \
+                                    --autostart always";
+                        return Err(Failure::new(ExitCode::Denied, message).hint(hint));
+                    }
                     let message = format!(
                         "procurify-tokend is not running, and {} is in charge of it",
                         supervisor.unit.display()

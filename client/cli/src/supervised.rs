@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use procurify_token_protocol::endpoint::{self, Platform};
+
 /// Who is in charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Supervisor {
@@ -37,6 +39,15 @@ impl Supervisor {
             Manager::LaunchdUser => format!("launchctl kickstart gui/$(id -u)/{}", self.label()),
             Manager::LaunchdSystem => format!("sudo launchctl kickstart system/{}", self.label()),
         }
+    }
+
+    /// The socket of a system's daemon, where this user may not even look whether it is there.
+    pub(crate) fn closed_to_us(&self) -> Option<PathBuf> {
+        let is_system = matches!(self.manager, Manager::SystemdSystem | Manager::LaunchdSystem);
+        let socket = endpoint::system_wide(Platform::HERE).path;
+        let looked = std::fs::symlink_metadata(&socket);
+        let is_closed = looked.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+        (is_system && is_closed).then_some(socket)
     }
 
     fn find(root: &Path, home: Option<&Path>, config: Option<&Path>) -> Option<Self> {

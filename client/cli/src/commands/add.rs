@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use http::Method;
-use procurify_token_client::TokenGrant;
 use procurify_token_client::blocking::Client;
+use procurify_token_client::{TokenGrant, TokenOptions};
 use procurify_token_protocol::{
-    Answer, BaseUrl, BodyEncoding, CredentialName, DaemonStatus, Description, NewCredential, RefusalCode,
-    Request, TokenUrl, UnlockWith, VaultState, is_plain_http,
+    BaseUrl, BodyEncoding, CredentialName, DaemonStatus, Description, NewCredential, RefusalCode, Request,
+    TokenUrl, UnlockWith, VaultState, is_plain_http,
 };
 use serde_json::Value;
 
 use super::init::Vault;
-use super::{done, refused, unexpected};
+use super::{done, refused};
 use crate::args::AddArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -100,10 +100,9 @@ fn credential(args: AddArgs, base_url: BaseUrl, token_url: TokenUrl) -> Result<N
 }
 
 fn tried(client: &mut Client, name: &CredentialName) -> Result<TokenGrant, Failure> {
-    let request = Request::Refresh { name: name.clone(), retry: true, deadline: TRIAL };
-    match client.request(&request, TRIAL) {
-        Ok(Answer::Token(grant)) => Ok(grant),
-        Ok(other) => Err(unexpected(&other)),
+    // The daemon asks for the first token by itself; a refresh could make it ask for a second one.
+    match client.token_with(name, &TokenOptions { min_ttl: Duration::ZERO, deadline: Some(TRIAL) }) {
+        Ok(grant) => Ok(grant),
         Err(error) => {
             let hint = match refused(&error) {
                 Some(RefusalCode::REJECTED | RefusalCode::MISCONFIGURED) => format!(

@@ -22,8 +22,8 @@ pub(super) fn run(daemon: &Daemon) -> Result<(), Failure> {
     match Supervisor::here() {
         None => say::line("procurify-tokend has stopped. The next command that needs one starts it again."),
         Some(supervisor) => say::line(format!(
-            "procurify-tokend has stopped. Where {} is in charge of it, it is started again at once.",
-            supervisor.unit.display()
+            "procurify-tokend has stopped. {} starts it again.",
+            supervisor.start_command()
         )),
     }
 }
