@@ -116,9 +116,12 @@ impl Client {
     }
 
     fn call(&mut self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
-        match call::settle(request, self.attempt(request, deadline)?) {
-            call::Verdict::Over(outcome) => outcome,
-            call::Verdict::Again(_) => call::settle(request, self.attempt(request, deadline)?).into_outcome(),
+        let mut attempts = call::Attempts::default();
+        loop {
+            match attempts.settle(request, self.attempt(request, deadline)?) {
+                call::Verdict::Over(outcome) => return outcome,
+                call::Verdict::Again => {}
+            }
         }
     }
 

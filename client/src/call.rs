@@ -1,5 +1,5 @@
 //! One request, from its frame to its outcome. Does no I/O: a client reports what became of an attempt, and
-//! [`settle`] decides whether there may be another.
+//! [`Attempts`] decides whether there may be another.
 
 use std::io;
 use std::time::Duration;
@@ -97,38 +97,47 @@ impl From<DecodeError> for Setback {
 pub(crate) enum Verdict {
     /// This is what the caller is told.
     Over(Result<Answer, Error>),
-    /// Another connection may bring an answer; without one, this is what the caller is told.
-    Again(Error),
+    /// Another connection may bring an answer.
+    Again,
 }
 
-impl Verdict {
-    /// For the last attempt.
-    pub(crate) fn into_outcome(self) -> Result<Answer, Error> {
-        match self {
-            Self::Over(outcome) => outcome,
-            Self::Again(error) => Err(error),
-        }
+/// The attempts at one request. A daemon that is killed may reset a connection that was made while it died, and that
+/// more than once; a request that each daemon dies of is given up.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    left: u32,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { left: MOST_ATTEMPTS }
     }
 }
 
-/// Decides what follows from an attempt at `request`.
-pub(crate) fn settle(request: &Request, attempt: Result<Answer, Setback>) -> Verdict {
-    let setback = match attempt {
-        Ok(answer) => return Verdict::Over(Ok(answer)),
-        Err(setback) => setback,
-    };
-    Verdict::Over(Err(match setback {
-        Setback::Undelivered(kind) => return Verdict::Again(Error::Connection(kind.into())),
-        Setback::Severed { kind, mid_answer } => match repetition(request) {
-            Repetition::Harmless if mid_answer => Error::Connection(kind.into()),
-            Repetition::Harmless => return Verdict::Again(Error::Connection(kind.into())),
-            Repetition::Unsafe { check } => Error::Connection(io::Error::new(kind, OutcomeUnknown { check })),
-        },
-        Setback::Refused(refusal) => Error::Refused(refusal),
-        Setback::Deadline => Error::Deadline,
-        Setback::Version { oldest, newest } => Error::Version { oldest, newest },
-        Setback::Fault(error) => Error::Protocol(error),
-    }))
+impl Attempts {
+    /// Decides what follows from an attempt at `request`.
+    pub(crate) fn settle(&mut self, request: &Request, attempt: Result<Answer, Setback>) -> Verdict {
+        self.left = self.left.saturating_sub(1);
+        let setback = match attempt {
+            Ok(answer) => return Verdict::Over(Ok(answer)),
+            Err(setback) => setback,
+        };
+        Verdict::Over(Err(match setback {
+            Setback::Undelivered(_) if self.left > 0 => return Verdict::Again,
+            Setback::Undelivered(kind) => Error::Connection(kind.into()),
+            Setback::Severed { kind, mid_answer } => match repetition(request) {
+                Repetition::Harmless if !mid_answer && self.left > 0 => return Verdict::Again,
+                Repetition::Harmless => Error::Connection(kind.into()),
+                Repetition::Unsafe { check } => {
+                    Error::Connection(io::Error::new(kind, OutcomeUnknown { check }))
+                }
+            },
+            Setback::Refused(refusal) => Error::Refused(refusal),
+            Setback::Deadline => Error::Deadline,
+            Setback::Version { oldest, newest } => Error::Version { oldest, newest },
+            Setback::Fault(error) => Error::Protocol(error),
+        }))
+    }
 }
 
 enum Repetition {
@@ -163,6 +172,7 @@ fn repetition(request: &Request) -> Repetition {
 
 /// The request id of a refusal that concerns the whole connection; no request bears it.
 pub(crate) const WHOLE_CONNECTION: u16 = 0;
+const MOST_ATTEMPTS: u32 = 4;
 
 #[cfg(test)]
 mod tests;

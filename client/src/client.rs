@@ -131,10 +131,11 @@ impl Client {
     }
 
     async fn call(&self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
-        match call::settle(request, self.attempt(request, deadline).await?) {
-            call::Verdict::Over(outcome) => outcome,
-            call::Verdict::Again(_) => {
-                call::settle(request, self.attempt(request, deadline).await?).into_outcome()
+        let mut attempts = call::Attempts::default();
+        loop {
+            match attempts.settle(request, self.attempt(request, deadline).await?) {
+                call::Verdict::Over(outcome) => return outcome,
+                call::Verdict::Again => {}
             }
         }
     }

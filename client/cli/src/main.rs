@@ -30,6 +30,7 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> std::process::ExitCode {
+    unix::forbid_core_dumps();
     match args::read().and_then(commands::run) {
         Ok(()) => exit::ExitCode::Ok.into(),
         Err(failure) => failure.tell().into(),

@@ -1,4 +1,4 @@
-//! What only Unix has: processes of their own group, programs that take our place, signals, files for nobody else.
+//! What only Unix has: processes of their own group, programs that take our place, signals, files for nobody else, no cores.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -9,6 +9,17 @@ use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// A crash, or Ctrl-\ at the prompt, leaves no core file with a secret in it. What `exec` becomes is dumped as ever: the
+/// kernel forgets this when another program takes our place.
+pub(crate) fn forbid_core_dumps() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // A kernel that refuses leaves us as every other program is, which is no reason to serve nobody.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
 
 /// Takes a child out of our process group, so that Ctrl-C on our terminal is not for it.
 pub(crate) fn detach(command: &mut Command) -> &mut Command {

@@ -44,27 +44,39 @@ fn an_id_is_not_given_twice_while_its_answer_is_awaited() {
     assert_eq!(free_id(7, |_| true), None);
 }
 
+fn settle(request: &Request, attempt: Result<Answer, Setback>) -> Verdict {
+    Attempts::default().settle(request, attempt)
+}
+
 #[test]
 fn what_was_not_delivered_may_always_be_sent_again() {
     for request in [get(), remove(), Request::Stop] {
         let verdict = settle(&request, Err(Setback::Undelivered(io::ErrorKind::BrokenPipe)));
-        assert!(matches!(verdict, Verdict::Again(Error::Connection(_))), "{request:?}");
+        assert!(matches!(verdict, Verdict::Again), "{request:?}");
     }
 }
 
 #[test]
 fn what_is_harmless_is_asked_again_when_the_answer_never_began() {
-    assert!(matches!(settle(&get(), Err(SEVERED)), Verdict::Again(_)));
+    assert!(matches!(settle(&get(), Err(SEVERED)), Verdict::Again));
     let mid_answer = Setback::Severed { kind: io::ErrorKind::UnexpectedEof, mid_answer: true };
     assert!(matches!(settle(&get(), Err(mid_answer)), Verdict::Over(Err(Error::Connection(_)))));
 }
 
 #[test]
+fn a_request_that_every_daemon_dies_of_is_given_up() {
+    let mut attempts = Attempts::default();
+    let verdicts: Vec<_> = (0..MOST_ATTEMPTS).map(|_| attempts.settle(&get(), Err(SEVERED))).collect();
+    let (last, earlier) = verdicts.split_last().unwrap();
+    assert!(earlier.iter().all(|verdict| matches!(verdict, Verdict::Again)));
+    assert!(matches!(last, Verdict::Over(Err(Error::Connection(_)))));
+}
+
+#[test]
 fn what_must_not_be_done_twice_is_of_unknown_outcome() {
-    let Err(error) = settle(&remove(), Err(SEVERED)).into_outcome() else { panic!("an answer") };
+    let Verdict::Over(Err(error)) = settle(&remove(), Err(SEVERED)) else { panic!("asked again") };
     assert!(!error.is_transient());
     assert_eq!(error.outcome_unknown(), Some(OutcomeUnknown { check: "procurify-token list" }));
-    assert!(matches!(settle(&remove(), Err(SEVERED)), Verdict::Over(_)));
 }
 
 #[test]

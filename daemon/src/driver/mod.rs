@@ -1,7 +1,7 @@
 //! The driver: the one task that owns the Keeper and the vault, and does what the Keeper says.
 //!
 //! Sessions reach it through a [`Handle`]. It never waits for the network itself: token requests and slow key
-//! derivations run beside it and come back as [`Event`]s. The disk it does wait for, because what it reports as stored
+//! derivations run beside it and come back as `Event`s. The disk it does wait for, because what it reports as stored
 //! has to be stored; tokens in memory are served meanwhile, from `lookup` and by another thread.
 //!
 //! | file | what |
@@ -270,6 +270,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Request::Unlock { key } => self.open(key, false, reply),
             request => {
                 let answer = self.administer(request, peer);
+                // Before the answer: whoever is told "done" and asks again must not find the table as it was.
+                self.perform();
                 let _ = reply.send(answer);
             }
         }

@@ -58,7 +58,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         reply: Reply,
     ) {
         self.promoting.retain(|other| other != name);
-        let _ = reply.send(self.promoted(name, sent, outcome));
+        let answer = self.promoted(name, sent, outcome);
+        self.perform();
+        let _ = reply.send(answer);
     }
 
     fn promoted(

@@ -327,3 +327,41 @@ async fn a_wrong_passphrase_is_refused_and_the_right_one_opens() {
     daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("right")) }).await.unwrap();
     assert_eq!(daemon.status().await.vault, WireVaultState::Open);
 }
+
+/// Looks into the table at the very moment when an answer is sent.
+struct Witness {
+    lookup: Arc<Lookup>,
+    saw_token: Mutex<Option<bool>>,
+}
+
+impl std::task::Wake for Witness {
+    fn wake(self: Arc<Self>) {
+        let found = self.lookup.find(&"acme".parse().unwrap(), Duration::ZERO, Moment::from_millis(0));
+        *self.saw_token.lock().unwrap() = Some(found.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_forgotten_is_out_of_the_table_when_that_is_answered() {
+    let invalidate = |status: CredentialStatus| {
+        let fingerprint = status.token.unwrap().fingerprint;
+        Request::Invalidate { name: status.name, fingerprint }
+    };
+    let remove = |status: CredentialStatus| Request::Remove { name: status.name };
+    let ways: [(&str, &dyn Fn(CredentialStatus) -> Request); 2] =
+        [("invalidate", &invalidate), ("remove", &remove)];
+    for (verb, forget) in ways {
+        let daemon = Daemon::enrolled().await;
+        let request = forget(daemon.describe("acme").await);
+        let lookup = Arc::clone(&daemon.lookup);
+        let witness = Arc::new(Witness { lookup, saw_token: Mutex::default() });
+        let waker = std::task::Waker::from(Arc::clone(&witness));
+        let mut asking = std::pin::pin!(daemon.ask(request));
+        assert!(asking.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        while witness.saw_token.lock().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*witness.saw_token.lock().unwrap(), Some(false), "{verb}");
+        assert!(matches!(asking.await, Ok(Answer::Done)));
+    }
+}

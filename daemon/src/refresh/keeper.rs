@@ -212,7 +212,8 @@ impl Keeper {
         while self.deadlines.first().is_some_and(|(at, ..)| *at <= now.boot) {
             let Some((_, name, waiter)) = self.deadlines.pop_first() else { break };
             self.dismiss(&name, |slot, waiting| {
-                (waiting.waiter == waiter).then(|| slot.best_for(waiting.wait, now).ok_or(Refused::Deadline))
+                (waiting.waiter == waiter)
+                    .then(|| slot.best_for(waiting.wait, now).ok_or_else(|| slot.too_late(now)))
             });
         }
         self.fill_places(now);

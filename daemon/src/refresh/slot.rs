@@ -192,6 +192,14 @@ impl Slot {
         }
     }
 
+    /// What to tell somebody whose deadline has passed: the failure that kept him waiting, where there was one.
+    pub(super) fn too_late(&self, now: Now) -> Refused {
+        match &self.last_failure {
+            Some(_) => self.refusal(self.wake().unwrap_or(now.boot), now),
+            None => Refused::Deadline,
+        }
+    }
+
     /// What to tell somebody who cannot wait until the next attempt.
     fn refusal(&self, next_attempt: Moment, now: Now) -> Refused {
         let last = self.last_failure.as_ref().expect("only a failure makes a slot wait");

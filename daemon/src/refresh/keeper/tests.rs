@@ -286,6 +286,20 @@ fn a_waiter_whose_deadline_passes_is_told_and_the_request_goes_on() {
 }
 
 #[test]
+fn a_waiter_whose_deadline_passes_in_an_outage_is_told_of_the_outage() {
+    let mut world = World::with(&["acme"]);
+    world.fail(FailureCode::SERVER_ERROR);
+    let waiter = world.get("acme", SOON);
+    world.pass(Duration::from_secs(2));
+    assert_eq!((world.tickets.len(), world.refused(waiter)), (2, None));
+    world.pass(SOON);
+    assert!(matches!(
+        world.refused(waiter),
+        Some(Refused::Failed { failure, .. }) if failure.code == FailureCode::SERVER_ERROR
+    ));
+}
+
+#[test]
 fn an_invalidated_token_is_replaced_only_if_it_is_the_current_one() {
     let mut world = World::with(&["acme"]);
     let first = world.succeed(DAY);

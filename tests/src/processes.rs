@@ -1,0 +1,48 @@
+//! Where the real programs are; waiting for processes, and clearing them away.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// How long anything is waited for that should come by itself. Reached only when it does not come at all.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The path of one of the product's programs, built with the same profile as the test that asks.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.parent().and_then(Path::parent).expect("a test stands in target/PROFILE/deps");
+    let path = profile.join(name);
+    assert!(path.is_file(), "{} is missing; build it with: cargo build --workspace", path.display());
+    path
+}
+
+/// Waits until a process has ended, one's own child or not. Says whether it did within `limit`.
+pub fn wait_for_end(pid: i32, limit: Duration) -> bool {
+    let Some(pid) = Pid::from_raw(pid) else { return true };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let limit = Timespec::try_from(limit).expect("a limit of less than centuries");
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
+    matches!(poll(&mut ended, Some(&limit)), Ok(1..))
+}
+
+/// Sends a signal to a process that may have ended already.
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// The processes whose home this is: whoever was started in it, at whatever remove.
+pub(crate) fn living_in(home: &Path) -> Vec<i32> {
+    let variable = [b"HOME=", home.as_os_str().as_bytes()].concat();
+    let lives_here = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == variable)
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(lives_here).collect()
+}
