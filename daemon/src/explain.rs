@@ -3,6 +3,7 @@
 //! This room composes [`Refusal`]s and failure reports. It sees names, numbers and paths; no secret and no foreign text
 //! reaches it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -54,6 +55,13 @@ pub fn busy() -> Refusal {
     }
 }
 
+/// New client credentials are at Procurify to be tried; nothing else may take their place meanwhile.
+pub fn being_tried(name: &CredentialName) -> Refusal {
+    let message = format!("new client credentials of {name} are being tried at this moment");
+    let retry_after = Some(Duration::from_secs(1));
+    Refusal { retry_after, ..refusal(RefusalCode::BUSY, message, "try again in a moment") }
+}
+
 /// The daemon stops.
 pub fn stopping() -> Refusal {
     refusal(RefusalCode::STOPPING, "the daemon is stopping", "try again: the next command starts it anew")
@@ -67,6 +75,15 @@ pub fn internal(what: &str) -> Refusal {
 /// There is no vault yet.
 pub fn no_vault() -> Refusal {
     refusal(RefusalCode::NO_VAULT, "there is no vault yet", "procurify-token init")
+}
+
+/// There is no vault, but its previous generation is there.
+pub fn only_previous(vault: &Path, previous: &Path) -> Refusal {
+    refusal(
+        RefusalCode::VAULT_UNUSABLE,
+        format!("there is no vault at {}, but its previous generation is there", vault.display()),
+        format!("mv '{}' '{}', then procurify-token unlock", previous.display(), vault.display()),
+    )
 }
 
 /// The vault is locked.
@@ -87,7 +104,9 @@ pub fn unknown(name: &CredentialName) -> Refusal {
 pub fn vault(error: &VaultError) -> Refusal {
     let (code, advice) = match error {
         VaultError::Missing { .. } => return no_vault(),
-        VaultError::Exists { .. } => (RefusalCode::VAULT_EXISTS, "procurify-token unlock opens it"),
+        VaultError::Exists { .. } => {
+            (RefusalCode::VAULT_EXISTS, "procurify-token unlock says whether it opens")
+        }
         VaultError::WrongKey { .. } | VaultError::NoSuchSlot { .. } => (RefusalCode::WRONG_KEY, ""),
         _ => (RefusalCode::VAULT_UNUSABLE, ""),
     };
@@ -131,6 +150,15 @@ pub fn change(name: &CredentialName, error: &ChangeError) -> Refusal {
             RefusalCode::NOT_CONFIRMED,
             error.to_string(),
             "look after the disk, then back the vault up",
+        ),
+        ChangeError::NotStored(VaultError::ChangedOnDisk { path }) => refusal(
+            RefusalCode::NOT_STORED,
+            error.to_string(),
+            format!(
+                "to keep what the daemon has in memory, move {0} away and repeat the command, and the vault is written \
+                 anew; to work with {0} as it is, procurify-token lock and unlock: whatever is in memory only is lost then",
+                path.display()
+            ),
         ),
         ChangeError::NotStored { .. } => refusal(
             RefusalCode::NOT_STORED,

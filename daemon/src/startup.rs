@@ -18,6 +18,7 @@ use signal_hook_tokio::Signals;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
@@ -61,7 +62,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let runtime = runtime()?;
     let inner = runtime.enter();
-    let listeners = listen(&sockets, config.max_connections.into(), &mut warnings)?;
+    let mut listeners = listen(&sockets, config.max_connections.into(), &mut warnings)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
 
@@ -106,22 +107,31 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     runtime.block_on(async {
         let keep_up = Upkeep { signals, stop, place, verbosity, controls: controls.clone() };
-        tokio::select! {
-            _ = join_all(listeners.iter().map(|listener| listener.serve(Arc::clone(&service)))) => {}
-            () = keep_up.until_stopped() => {}
-            _ = driver_ended => error!("the driver has ended by itself"),
-        }
-        // First the answers of whatever was out, then the callers' connections, then the socket.
-        let _ = controls.send(Control::Stop).await;
-        let ended = tokio::task::spawn_blocking(move || driving.join()).await;
+        let end = async {
+            tokio::select! {
+                () = keep_up.until_stopped() => {}
+                _ = driver_ended => error!("the driver has ended by itself"),
+            }
+            let _ = controls.send(Control::Stop).await;
+            tokio::task::spawn_blocking(move || driving.join()).await
+        };
+        // Whoever comes while the driver finishes what it has begun is still served from the table.
+        let ended = tokio::select! {
+            _ = join_all(listeners.iter_mut().map(|listener| listener.serve(Arc::clone(&service)))) => {
+                unreachable!("listeners serve for ever")
+            }
+            ended = end => ended,
+        };
+        // From here on the next daemon may open the vault and take the sockets' names.
+        drop(lock);
+        let callers: Vec<_> = listeners.into_iter().map(Listener::close).collect();
         let _ = stopping.send(true);
-        let _ = timeout(GOOD_BYE, join_all(listeners.iter().map(Listener::until_callers_left))).await;
+        let _ = timeout(GOOD_BYE, join_all(callers.iter().map(TaskTracker::wait))).await;
         match ended {
             Ok(Ok(outcome)) => outcome,
             _ => bail!("the driver failed; its last words are in the log"),
         }
     })?;
-    drop((listeners, lock));
     info!("stopped");
     Ok(())
 }

@@ -32,7 +32,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
             _ => {}
         }
-        let vault = &mut self.opened()?.vault;
+        self.opened()?;
         let changed = match request {
             Request::List { after } => return Ok(self.page(after.as_ref(), now)),
             Request::Describe { name } => {
@@ -45,24 +45,30 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
             Request::Add(new) => {
                 let name = new.name.clone();
-                let changed = made(&name, vault.add(*new, now.wall))?;
+                let changed = made(&name, self.opened()?.vault.add(*new, now.wall))?;
                 info!(credential = %name, uid = peer.uid, pid = peer.pid, "a credential was enrolled");
                 self.keeper.insert(&name, None, now);
                 changed
             }
+            Request::Stage { name, .. } if self.promoting.contains(&name) => {
+                return Err(explain::being_tried(&name));
+            }
             Request::Stage { name, client_id, client_secret, replace } => {
-                let changed = made(&name, vault.stage(&name, client_id, &client_secret, replace, now.wall))?;
+                let changed = made(
+                    &name,
+                    self.opened()?.vault.stage(&name, client_id, &client_secret, replace, now.wall),
+                )?;
                 info!(credential = %name, uid = peer.uid, pid = peer.pid, "new client credentials were stored beside the old ones");
                 changed
             }
             Request::Rollback { name } => {
-                let changed = made(&name, vault.rollback(&name))?;
+                let changed = made(&name, self.opened()?.vault.rollback(&name))?;
                 info!(credential = %name, uid = peer.uid, pid = peer.pid, "the earlier client credentials are in use again");
                 self.keeper.credentials_changed(&name, now);
                 changed
             }
             Request::Remove { name } => {
-                let changed = made(&name, vault.remove(&name))?;
+                let changed = made(&name, self.opened()?.vault.remove(&name))?;
                 info!(credential = %name, uid = peer.uid, pid = peer.pid, "a credential was removed");
                 self.forget(&name);
                 self.keeper.remove(&name, now);
@@ -89,8 +95,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let view = self.keeper.view(name, now).ok_or_else(|| explain::unknown(name))?;
         if view.held.is_some_and(|held| held.token.fingerprint() == fingerprint) {
             info!(credential = %name, token = %fingerprint, "the API refused the token");
-            self.forget(name);
             self.keeper.invalidate(name, fingerprint, now);
+            if self.keeper.view(name, now).is_some_and(|view| view.held.is_none()) {
+                self.forget(name);
+            }
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::{Answer, CredentialName, Failure, Refusal, Request, TokenGrant, codec};
 use tokio::sync::{mpsc, oneshot};
 
+use rotation::Trial;
+
 use crate::access::Peer;
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -159,7 +161,7 @@ struct OpenVault {
 /// Something that ran beside the driver has ended.
 enum Event {
     Issued { ticket: Ticket, sent: Now, outcome: Result<Issued, Failure> },
-    Tried { name: CredentialName, sent: Now, outcome: Result<Issued, Failure>, reply: Reply },
+    Tried { trial: Trial, outcome: Result<Issued, Failure>, reply: Reply },
     Opened { opened: Result<Vault, VaultError>, is_new: bool, reply: Option<Reply> },
 }
 
@@ -210,6 +212,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
         })
         .await;
+        for (_, reply) in self.waiters.drain().map(|(_, waiter)| waiter) {
+            let _ = reply.send(Err(explain::stopping()));
+        }
         self.keeper.close();
         self.perform();
     }

@@ -1,16 +1,17 @@
 //! Making, opening and locking the vault.
 
 use std::path::Path;
+use std::time::Duration;
 
 use procurify_token_protocol::{Answer, Refusal, UnlockWith};
 use tracing::{info, warn};
 
 use super::{Driver, Event, OpenVault, Reply, VaultState};
-use crate::cache::{Cache, Condition};
+use crate::cache::{Cache, CachedToken, Condition};
 use crate::clock::Clock;
 use crate::explain;
 use crate::issuer::TokenIssuer;
-use crate::refresh::Held;
+use crate::refresh::{Held, Now};
 use crate::vault::{Credential, Key, Vault, VaultError, Which};
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
@@ -118,12 +119,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         for credential in vault.credentials() {
             let kept = cache.as_ref().and_then(|cache| cache.load(&credential.name));
             let kept = kept.filter(|kept| has_version(credential, kept.pair_version));
+            let kept = kept.and_then(|kept| restored_at(now, kept));
             restored += usize::from(kept.is_some());
-            let kept = kept.map(|kept| Held {
-                issued: now.moment_of(kept.issued_at),
-                expires: now.moment_of(kept.token.expires_at()),
-                token: kept.token,
-            });
             self.keeper.insert(&credential.name, kept, now);
         }
         info!(credentials = vault.credentials().count(), tokens = restored, "the vault is open");
@@ -138,16 +135,34 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 
     pub(super) fn opened(&mut self) -> Result<&mut OpenVault, Refusal> {
+        let paths = &self.parts.vault;
         match &mut self.vault {
             VaultState::Open(open) => Ok(open),
             VaultState::Opening => Err(explain::locked()),
-            VaultState::Closed if self.parts.vault.vault.exists() => Err(explain::locked()),
+            VaultState::Closed if paths.vault.exists() => Err(explain::locked()),
+            VaultState::Closed if paths.previous().exists() => {
+                Err(explain::only_previous(&paths.vault, &paths.previous()))
+            }
             VaultState::Closed => Err(explain::no_vault()),
         }
     }
+}
+
+/// A token of an earlier run on today's clocks. One that was issued in the future was written down by a clock that was
+/// wrong, and nothing is known of its life.
+fn restored_at(now: Now, kept: CachedToken) -> Option<Held> {
+    let held = Held {
+        issued: now.moment_of(kept.issued_at),
+        expires: now.moment_of(kept.token.expires_at()),
+        token: kept.token,
+    };
+    (held.issued <= now.boot + CLOCK_TOLERANCE).then_some(held)
 }
 
 fn has_version(credential: &Credential, version: u64) -> bool {
     let pairs = [Which::Current, Which::Staged, Which::Previous];
     pairs.into_iter().filter_map(|which| credential.pair(which)).any(|pair| pair.version == version)
 }
+
+/// By how much clocks may differ that are right.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);

@@ -62,7 +62,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     self.keep(&ticket.name);
                 }
             }
-            Event::Tried { name, sent, outcome, reply } => self.finish_promotion(&name, sent, outcome, reply),
+            Event::Tried { trial, outcome, reply } => self.finish_promotion(&trial, outcome, reply),
             Event::Opened { opened, is_new, reply } => self.finish_opening(opened, is_new, reply),
         }
     }

@@ -15,65 +15,67 @@ use crate::issuer::{Issued, TokenIssuer, TokenRequest};
 use crate::refresh::Now;
 use crate::vault::{ChangeError, Which};
 
+/// A staged pair that is being tried: this one and no other is promoted if it works.
+#[derive(Debug)]
+pub(super) struct Trial {
+    name: CredentialName,
+    version: u64,
+    sent: Now,
+}
+
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// Tries the staged pair, beside whatever the pair in use is doing.
     pub(super) fn promote(&mut self, name: CredentialName, deadline: Duration, reply: Reply) {
         let begun = self.begin_promotion(&name);
-        let (request, sent) = match begun {
+        let (trial, request) = match begun {
             Ok(begun) => begun,
             Err(refusal) => {
                 let _ = reply.send(Err(refusal));
                 return;
             }
         };
-        self.promoting.push(name.clone());
+        self.promoting.push(name);
         let issuer = Arc::clone(&self.parts.issuer);
         self.running.push(Box::pin(async move {
             let patience = deadline.min(super::LONGEST_DEADLINE);
             let outcome = tokio::time::timeout(patience, issuer.issue(request)).await;
             let outcome = outcome.unwrap_or_else(|_| Err(FailureCode::TIMED_OUT.into()));
-            Event::Tried { name, sent, outcome, reply }
+            Event::Tried { trial, outcome, reply }
         }));
     }
 
-    fn begin_promotion(&mut self, name: &CredentialName) -> Result<(TokenRequest, Now), Refusal> {
+    fn begin_promotion(&mut self, name: &CredentialName) -> Result<(Trial, TokenRequest), Refusal> {
         let vault = &self.opened()?.vault;
         let credential = vault.credential(name).ok_or_else(|| explain::unknown(name))?;
-        if credential.staged.is_none() {
-            return Err(explain::change(name, &ChangeError::NothingStaged));
-        }
+        let nothing = || explain::change(name, &ChangeError::NothingStaged);
+        let version = credential.staged.as_ref().ok_or_else(nothing)?.version;
         if self.promoting.contains(name) {
-            return Err(explain::busy());
+            return Err(explain::being_tried(name));
         }
         let sent = self.parts.clock.now();
-        let request = self.token_request(name, Which::Staged, sent);
-        request.map(|request| (request, sent)).map_err(|failure| explain::failed(name, &failure, None))
+        let request = self
+            .token_request(name, Which::Staged, sent)
+            .map_err(|failure| explain::failed(name, &failure, None))?;
+        Ok((Trial { name: name.clone(), version, sent }, request))
     }
 
-    pub(super) fn finish_promotion(
-        &mut self,
-        name: &CredentialName,
-        sent: Now,
-        outcome: Result<Issued, Failure>,
-        reply: Reply,
-    ) {
-        self.promoting.retain(|other| other != name);
-        let answer = self.promoted(name, sent, outcome);
+    pub(super) fn finish_promotion(&mut self, trial: &Trial, outcome: Result<Issued, Failure>, reply: Reply) {
+        self.promoting.retain(|name| *name != trial.name);
+        let answer = self.promoted(trial, outcome);
         self.perform();
         let _ = reply.send(answer);
     }
 
     fn promoted(
         &mut self,
-        name: &CredentialName,
-        sent: Now,
+        Trial { name, version, sent }: &Trial,
         outcome: Result<Issued, Failure>,
     ) -> Result<Answer, Refusal> {
-        let outcome = outcome.and_then(|issued| held(&issued, sent));
+        let outcome = outcome.and_then(|issued| held(&issued, *sent));
         self.note_outcome(name, outcome.as_ref());
         let held = outcome.map_err(|failure| explain::failed(name, &failure, None))?;
         let vault = &mut self.opened()?.vault;
-        let changed = made(name, vault.promote(name))?;
+        let changed = made(name, vault.promote(name, *version))?;
         info!(credential = %name, "the new client credentials work and are in use");
         let grant = self.grant(name, &held).ok_or_else(|| explain::unknown(name))?;
         self.keeper.adopt(name, held, self.parts.clock.now());

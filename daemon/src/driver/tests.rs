@@ -16,6 +16,8 @@ use crate::refresh::Moment;
 struct FakeIssuer {
     outcomes: Mutex<Vec<Result<&'static str, FailureCode>>>,
     asked: Mutex<Vec<String>>,
+    /// Nobody is answered while somebody holds this for writing.
+    gate: tokio::sync::RwLock<()>,
 }
 
 impl FakeIssuer {
@@ -31,7 +33,7 @@ impl FakeIssuer {
 impl TokenIssuer for FakeIssuer {
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Failure> {
         self.asked.lock().unwrap().push(request.client_id.as_str().to_owned());
-        tokio::task::yield_now().await;
+        let _open = self.gate.read().await;
         let outcome = self.outcomes.lock().unwrap().pop().unwrap_or(Err(FailureCode::NOT_CONNECTED));
         let token = outcome.map_err(Failure::from)?;
         Ok(Issued {
@@ -247,8 +249,8 @@ async fn a_pair_that_works_is_promoted_and_can_be_rolled_back() {
     let status = daemon.describe("acme").await;
     assert_eq!((status.client_id.as_str(), status.staged, status.previous), ("id-2", false, true));
     daemon.ask(Request::Rollback { name: "acme".parse().unwrap() }).await.unwrap();
-    let refresh = Request::Refresh { name: "acme".parse().unwrap(), retry: false, deadline: SOON };
-    assert_eq!(daemon.token_by(refresh).await, Ok("third".to_owned()));
+    while daemon.token("acme").await == Ok("second".to_owned()) {}
+    assert_eq!(daemon.token("acme").await, Ok("third".to_owned()));
     assert_eq!(daemon.issuer.asked(), ["id-1", "id-2", "id-1"]);
 }
 
@@ -264,6 +266,60 @@ async fn a_pair_that_is_rejected_changes_nothing_and_is_kept() {
     let status = daemon.describe("acme").await;
     assert_eq!((status.client_id.as_str(), status.staged), ("id-1", true));
     assert_eq!(daemon.promote().await, Ok("second".to_owned()));
+}
+
+#[tokio::test]
+async fn a_pair_that_is_being_tried_is_the_one_that_is_promoted_or_none() {
+    let daemon = Daemon::enrolled().await;
+    daemon.stage("id-2").await.unwrap();
+    daemon.issuer.prepare(&[Ok("second"), Ok("third")]);
+    let gate = daemon.issuer.gate.write().await;
+    let meanwhile = async {
+        while daemon.issuer.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let name: CredentialName = "acme".parse().unwrap();
+        let replacement = Request::Stage {
+            name: name.clone(),
+            client_id: "id-3".parse().unwrap(),
+            client_secret: secret("secret-3"),
+            replace: true,
+        };
+        assert_eq!(daemon.ask(replacement).await.unwrap_err().code, RefusalCode::BUSY);
+        daemon.ask(Request::Remove { name }).await.unwrap();
+        daemon.add("acme").await.unwrap();
+        drop(gate);
+    };
+    let (promoted, ()) = tokio::join!(daemon.promote(), meanwhile);
+    assert_eq!(promoted, Err(RefusalCode::NOTHING_TO_ROTATE));
+    assert_eq!(daemon.describe("acme").await.client_id.as_str(), "id-1");
+}
+
+#[tokio::test]
+async fn a_token_from_the_future_was_written_down_by_a_wrong_clock() {
+    let daemon = Daemon::enrolled().await;
+    let clock = FakeClock(Arc::new(Mutex::new(-10 * 24 * 3_600_000)));
+    let Daemon { folder, controls, running, .. } = daemon;
+    controls.send(Control::Stop).await.unwrap();
+    running.await.unwrap();
+    let daemon = Daemon::start_in(folder, clock);
+    assert!(!daemon.is_ready("acme"));
+}
+
+#[tokio::test]
+async fn whoever_waits_when_the_daemon_stops_is_told_so() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.issuer.prepare(&[Err(FailureCode::NOT_CONNECTED)]);
+    daemon.add("acme").await.unwrap();
+    let stop = async {
+        while daemon.issuer.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        daemon.controls.send(Control::Stop).await.unwrap();
+    };
+    let (token, ()) = tokio::join!(daemon.token("acme"), stop);
+    assert_eq!(token, Err(RefusalCode::STOPPING));
 }
 
 #[tokio::test]

@@ -30,7 +30,8 @@ pub struct Listener {
     /// How many more callers can be served, on this and the daemon's other sockets.
     places: Arc<Semaphore>,
     callers: TaskTracker,
-    _lock: File,
+    socket: PathBuf,
+    lock: File,
 }
 
 /// Why a socket cannot be bound.
@@ -63,44 +64,48 @@ impl Listener {
     /// # Errors
     /// [`BindError`], which says what to do.
     pub fn bind(socket: &Path, places: &Arc<Semaphore>) -> Result<Self, BindError> {
-        let io = |error| BindError::Io { socket: socket.to_owned(), error };
-        if socket.as_os_str().len() > LONGEST_PATH {
-            return Err(BindError::TooLong(socket.to_owned()));
-        }
-        if let Some(folder) = socket.parent() {
-            os::make_private_folder(folder).map_err(io)?;
-        }
-        let lock = lock_beside(socket)?;
-        // Whoever left this socket holds no lock any more, so it is dead.
-        match fs::symlink_metadata(socket) {
-            Ok(metadata) if os::is_socket(&metadata) => fs::remove_file(socket).map_err(io)?,
-            Ok(_) => return Err(BindError::NotASocket(socket.to_owned())),
-            Err(_) => {}
-        }
-        let name = socket.to_fs_name::<GenericFilePath>().map_err(io)?;
-        let inner = ListenerOptions::new().name(name).create_tokio().map_err(io)?;
-        os::verify_socket_mode(socket).map_err(io)?;
-        Ok(Self { inner, places: Arc::clone(places), callers: TaskTracker::new(), _lock: lock })
+        let (inner, lock) = bind(socket)?;
+        let (socket, places) = (socket.to_owned(), Arc::clone(places));
+        Ok(Self { inner, socket, places, callers: TaskTracker::new(), lock })
     }
 
-    /// Accepts callers for ever, a task for each.
-    pub async fn serve<C: Clock>(&self, service: Arc<Service<C>>) {
+    /// Accepts callers for ever, a task for each. A socket whose name was swept away gets it back.
+    pub async fn serve<C: Clock>(&mut self, service: Arc<Service<C>>) {
         loop {
-            match self.inner.accept().await {
-                Ok(stream) => self.receive(stream, &service),
-                Err(error) => {
+            let accepted = tokio::time::timeout(SWEEP, self.inner.accept()).await;
+            match accepted {
+                Ok(Ok(stream)) => self.receive(stream, &service),
+                Ok(Err(error)) => {
                     // Out of descriptors, most likely: those who are being served will leave.
                     warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+                Err(_) => self.mend(),
             }
         }
     }
 
-    /// Waits until every caller has left.
-    pub async fn until_callers_left(&self) {
+    /// Accepts nobody any more, and gives the socket's name up. What is left are the callers to wait for.
+    pub fn close(self) -> TaskTracker {
         self.callers.close();
-        self.callers.wait().await;
+        self.callers
+    }
+
+    fn mend(&mut self) {
+        if fs::symlink_metadata(&self.socket).is_ok() {
+            return;
+        }
+        // The lock is ours already, and would keep us out ourselves.
+        let _ = self.lock.unlock();
+        match bind(&self.socket) {
+            Ok((inner, lock)) => {
+                warn!(socket = %self.socket.display(), "the socket was gone, and is back");
+                // The old one would take the new one's name along when it goes.
+                self.inner.do_not_reclaim_name_on_drop();
+                (self.inner, self.lock) = (inner, lock);
+            }
+            Err(problem) => debug!("the socket is gone: {problem}"),
+        }
     }
 
     fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
@@ -127,6 +132,27 @@ async fn turn_away(mut stream: LocalSocketStream) {
     }
 }
 
+fn bind(socket: &Path) -> Result<(LocalSocketListener, File), BindError> {
+    let io = |error| BindError::Io { socket: socket.to_owned(), error };
+    if socket.as_os_str().len() > LONGEST_PATH {
+        return Err(BindError::TooLong(socket.to_owned()));
+    }
+    if let Some(folder) = socket.parent() {
+        os::make_private_folder(folder).map_err(io)?;
+    }
+    let lock = lock_beside(socket)?;
+    // Whoever left this socket holds no lock any more, so it is dead.
+    match fs::symlink_metadata(socket) {
+        Ok(metadata) if os::is_socket(&metadata) => fs::remove_file(socket).map_err(io)?,
+        Ok(_) => return Err(BindError::NotASocket(socket.to_owned())),
+        Err(_) => {}
+    }
+    let name = socket.to_fs_name::<GenericFilePath>().map_err(io)?;
+    let inner = ListenerOptions::new().name(name).create_tokio().map_err(io)?;
+    os::verify_socket_mode(socket).map_err(io)?;
+    Ok((inner, lock))
+}
+
 fn lock_beside(socket: &Path) -> Result<File, BindError> {
     let mut path = socket.as_os_str().to_owned();
     path.push(".lock");
@@ -140,4 +166,6 @@ fn lock_beside(socket: &Path) -> Result<File, BindError> {
 }
 
 const LONGEST_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+/// How often the listener looks whether its socket still has its name.
+const SWEEP: Duration = Duration::from_mins(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 
-/// `Retry-After` (RFC 9110 §10.2.3) in seconds or as any of the three HTTP dates, at most seven days. A time that is
+/// `Retry-After` (RFC 9110 §10.2.3) in seconds or as any of the three HTTP dates, at most a day. A time that is
 /// past, or no time at all, is `None`.
 pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER.as_str())?;
@@ -20,7 +20,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
     until(http_date(value)?, headers, now)
 }
 
-/// `x-ratelimit-reset`, the unix time at which the limit is lifted, at most seven days ahead.
+/// `x-ratelimit-reset`, the unix time at which the limit is lifted, at most a day ahead.
 pub(super) fn ratelimit_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let reset = text(headers, "x-ratelimit-reset")?.parse().ok()?;
     until(DateTime::from_timestamp_secs(reset)?, headers, now)
@@ -48,8 +48,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// Seven days.
-const LONGEST: Duration = Duration::from_hours(7 * 24);
+/// A day: longer silence costs more than a question.
+const LONGEST: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
@@ -69,12 +69,12 @@ mod tests {
     #[case("0", Some(0))]
     #[case(" 120 ", Some(120))]
     #[case("14400", Some(4 * 3600))]
-    #[case("99999999", Some(7 * 24 * 3600))]
-    #[case("99999999999999999999999999", Some(7 * 24 * 3600))]
+    #[case("99999999", Some(24 * 3600))]
+    #[case("99999999999999999999999999", Some(24 * 3600))]
     #[case("Sun, 06 Nov 1994 08:50:37 GMT", Some(60))]
     #[case("Sunday, 06-Nov-94 08:50:37 GMT", Some(60))]
     #[case("Sun Nov  6 08:50:37 1994", Some(60))]
-    #[case("Fri, 31 Dec 9999 23:59:59 GMT", Some(7 * 24 * 3600))]
+    #[case("Fri, 31 Dec 9999 23:59:59 GMT", Some(24 * 3600))]
     #[case("Sun, 06 Nov 1994 08:49:36 GMT", None)]
     #[case("-1", None)]
     #[case("1.5", None)]
@@ -87,7 +87,7 @@ mod tests {
 
     #[rstest]
     #[case("784111837", Some(60))]
-    #[case("9999999999", Some(7 * 24 * 3600))]
+    #[case("9999999999", Some(24 * 3600))]
     #[case("784111776", None)]
     #[case("60", None)]
     #[case("-1", None)]

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{Activity, CredentialName, Failure, FailureCode, Fingerprint};
 
-use super::slot::{Doing, Held, Slot, Verdict};
+use super::slot::{Doing, Held, Invalidated, Slot, Verdict};
 use super::timing::{Moment, Now, Policy};
 use super::waiting::{Refused, Wait, Waiter, Waiting};
 
@@ -187,8 +187,8 @@ impl Keeper {
 
     /// The API refused the token with this fingerprint. Forgets it if it is the current one, and asks for another.
     pub fn invalidate(&mut self, name: &CredentialName, fingerprint: Fingerprint, now: Now) {
-        let was_current = self.change(name, |slot| slot.invalidate(fingerprint, now));
-        if was_current == Some(true) {
+        let outcome = self.change(name, |slot| slot.invalidate(fingerprint, now));
+        if outcome == Some(Invalidated::Forgotten) {
             self.actions.push_back(Action::Publish(name.clone(), None));
             if self.slots.get(name).is_some_and(|slot| matches!(slot.doing, Doing::Resting { .. })) {
                 self.enqueue(name, Urgency::SomebodyWaits);

@@ -47,6 +47,17 @@ pub(super) enum Doing {
     Barred { probe_at: Moment },
 }
 
+/// What became of a token that the API refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Invalidated {
+    /// It was not the current one, or waits for its replacement already.
+    Nothing,
+    /// It is gone.
+    Forgotten,
+    /// It stays, for want of a better one.
+    CoolingDown,
+}
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) held: Option<Held>,
@@ -101,7 +112,11 @@ impl Slot {
     pub(super) fn hold(&mut self, mut new: Held, policy: &Policy, jitter: f64) {
         let mut soonest = new.issued;
         if let Some(old) = &self.held {
-            self.refused_in_a_row = 0;
+            // It is replaced because its time has come, and not because the API would have none of it.
+            if self.last_failure.as_ref().is_none_or(|last| last.failure.code != FailureCode::TOKENS_REFUSED)
+            {
+                self.refused_in_a_row = 0;
+            }
             if old.token.fingerprint() == new.token.fingerprint() && old.expires > new.issued {
                 if old.expires <= new.expires {
                     (new.token, new.expires) = (Arc::clone(&old.token), old.expires);
@@ -132,24 +147,32 @@ impl Slot {
         self.last_failure = Some(LastFailure { failure, at: now.wall, in_a_row });
     }
 
-    /// Forgets the token with this fingerprint. If the one before it was refused as well, a new one would hardly fare
-    /// better: the slot cools down, twice as long each time.
+    /// The API refused the token with this fingerprint. If it is the current one it is forgotten, to be replaced.
     ///
-    /// Returns whether the token was the current one.
-    pub(super) fn invalidate(&mut self, fingerprint: Fingerprint, now: Now) -> bool {
-        let Some(held) = self.held.take_if(|held| held.token.fingerprint() == fingerprint) else {
-            return false;
+    /// If the one before it was refused as well, a new one would hardly fare better: the slot cools down, twice as long
+    /// each time, and keeps handing out what it holds. The API may think better of it; we have nothing better to give.
+    pub(super) fn invalidate(&mut self, fingerprint: Fingerprint, now: Now) -> Invalidated {
+        let is_current = |held: &Held| held.token.fingerprint() == fingerprint;
+        let Some(held) = self.held.as_ref().filter(|held| is_current(held) && !self.is_cooling_down()) else {
+            return Invalidated::Nothing;
         };
         let is_young = held.issued + FIRST_COOL_DOWN > now.boot;
         let in_a_row = if is_young { self.refused_in_a_row.saturating_add(1) } else { 1 };
         self.refused_in_a_row = in_a_row;
         if in_a_row > 1 && matches!(self.doing, Doing::Resting { .. }) {
-            let cool_down = FIRST_COOL_DOWN.saturating_mul(1 << (in_a_row - 2).min(8));
+            let cool_down = FIRST_COOL_DOWN.saturating_mul(1 << (in_a_row - 2).min(MOST_DOUBLINGS));
             self.doing = Doing::BackingOff { until: now.boot + cool_down };
             let failure = Failure::from(FailureCode::TOKENS_REFUSED);
             self.last_failure = Some(LastFailure { failure, at: now.wall, in_a_row });
+            return Invalidated::CoolingDown;
         }
-        true
+        self.held = None;
+        Invalidated::Forgotten
+    }
+
+    fn is_cooling_down(&self) -> bool {
+        let last = self.last_failure.as_ref().map(|last| last.failure.code);
+        matches!(self.doing, Doing::BackingOff { .. }) && last == Some(FailureCode::TOKENS_REFUSED)
     }
 
     /// The client credentials were changed: what was known of the old ones says nothing of the new ones.
@@ -213,3 +236,4 @@ const SAME_TOKEN_INTERVAL: Duration = Duration::from_mins(1);
 /// The shortest wait after a failure that waiting alone hardly mends.
 const CALM_INTERVAL: Duration = Duration::from_mins(1);
 const FIRST_COOL_DOWN: Duration = Duration::from_mins(5);
+const MOST_DOUBLINGS: u32 = 4;

@@ -169,9 +169,10 @@ impl Contents {
         Ok(())
     }
 
-    pub(super) fn promote(&mut self, name: &CredentialName) -> Result<(), ChangeError> {
+    pub(super) fn promote(&mut self, name: &CredentialName, version: u64) -> Result<(), ChangeError> {
         let credential = self.get_mut(name)?;
-        let staged = credential.staged.take().ok_or(ChangeError::NothingStaged)?;
+        let staged = credential.staged.take_if(|staged| staged.version == version);
+        let staged = staged.ok_or(ChangeError::NothingStaged)?;
         credential.previous = Some(std::mem::replace(&mut credential.current, staged));
         Ok(())
     }
@@ -271,10 +272,17 @@ mod tests {
         let acme = name("acme");
         assert_eq!(contents.client_secret(&key, &acme, Which::Previous).unwrap_err(), SecretError::Unknown);
         assert!(matches!(contents.rollback(&acme), Err(ChangeError::NoPrevious)));
-        contents.promote(&acme).unwrap();
+        let staged = contents.get(&acme).and_then(|acme| acme.pair(Which::Staged)).unwrap().version;
+        assert!(matches!(contents.promote(&acme, staged + 1), Err(ChangeError::NothingStaged)));
+        assert_eq!(
+            open(&contents, &key, Which::Staged),
+            "secret-3",
+            "another pair than the tried one stays staged"
+        );
+        contents.promote(&acme, staged).unwrap();
         assert_eq!(open(&contents, &key, Which::Current), "secret-3");
         assert_eq!(open(&contents, &key, Which::Previous), "secret-1");
-        assert!(matches!(contents.promote(&acme), Err(ChangeError::NothingStaged)));
+        assert!(matches!(contents.promote(&acme, staged), Err(ChangeError::NothingStaged)));
         contents.rollback(&acme).unwrap();
         assert_eq!(open(&contents, &key, Which::Current), "secret-1");
         assert_eq!(open(&contents, &key, Which::Previous), "secret-3");
@@ -300,7 +308,8 @@ mod tests {
         let other = name("other");
         let id = "id".parse().unwrap();
         let staged = contents.stage(&key, &other, id, &secret("s"), true, DateTime::UNIX_EPOCH);
-        for outcome in [staged, contents.promote(&other), contents.rollback(&other), contents.remove(&other)]
+        for outcome in
+            [staged, contents.promote(&other, 1), contents.rollback(&other), contents.remove(&other)]
         {
             assert!(matches!(outcome, Err(ChangeError::UnknownCredential)), "{outcome:?}");
         }

@@ -85,6 +85,11 @@ impl Temporary {
         Ok(temporary)
     }
 
+    /// A second name of this file beside `target`.
+    pub(super) fn linked_again(&self, target: &Path) -> Result<Self, IoFailure> {
+        Self::linked(target, &self.0)
+    }
+
     /// Takes the place of `target`, where there may be a file or none.
     ///
     /// Where both are names of one file a rename does nothing and keeps both names (POSIX): then, too, the temporary

@@ -151,7 +151,7 @@ pub enum VaultError {
         found: u32,
     },
     /// Somebody else replaced the vault since it was opened; writing would destroy what they put there.
-    #[error("{path} was replaced by another program since it was opened, so nothing was written. Lock and unlock to work with the new file.", path = .path.display())]
+    #[error("{path} was replaced by another program since it was opened, so nothing was written.", path = .path.display())]
     ChangedOnDisk {
         /// The vault.
         path: PathBuf,

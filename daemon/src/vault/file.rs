@@ -1,8 +1,8 @@
 //! The vault's file: read whole, replaced whole.
 //!
 //! A save goes: a new file beside the vault, flushed; a second name for the vault so far, which becomes `VAULT.1`; the
-//! new file takes the vault's name; the folder is flushed. Under the vault's own name there is a whole vault at every
-//! moment. A failure before the new file has the name changes nothing. A failure after it is another matter: everyone
+//! new file takes the vault's name; the folder is flushed. When something is removed, it is the new file that becomes
+//! `VAULT.1` as well. Under the vault's own name there is a whole vault at every moment. A failure before the new file has the name changes nothing. A failure after it is another matter: everyone
 //! who opens the vault now finds the new generation, so that one counts, in memory too; but a power loss could still
 //! bring back the old one, and the next successful save settles it.
 //!
@@ -25,6 +25,13 @@ pub struct VaultPaths {
     pub vault: PathBuf,
     /// The key file, whether or not the vault has a slot for it.
     pub key_file: PathBuf,
+}
+
+impl VaultPaths {
+    /// Where the previous generation of the vault is kept.
+    pub fn previous(&self) -> PathBuf {
+        previous(&self.vault)
+    }
 }
 
 /// The bytes of the vault.
@@ -64,15 +71,13 @@ pub(super) fn replace(path: &Path, known: &Checksum, bytes: &[u8], old: Old) -> 
     disk::check_folder(folder)?;
     let current = current(path, known)?;
     let new = Temporary::filled(path, bytes)?;
-    if (current, old) == (Current::Known, Old::Keep) {
-        Temporary::linked(path, path)?.replace(Step::Keep, &previous(path))?;
+    match (old, current) {
+        (Old::Keep, Current::Known) => Temporary::linked(path, path)?.replace(Step::Keep, &previous(path))?,
+        (Old::Keep, Current::Lost) => {}
+        // Before the vault itself: once that has changed, nobody would come back for what is left in the other.
+        (Old::Forget, _) => new.linked_again(path)?.replace(Step::Keep, &previous(path))?,
     }
     new.replace(Step::Replace, path)?;
-    if old == Old::Forget {
-        Temporary::linked(path, path)
-            .and_then(|link| link.replace(Step::Keep, &previous(path)))
-            .map_err(ReplaceError::Unconfirmed)?;
-    }
     disk::flush_folder(folder).map_err(ReplaceError::Unconfirmed)
 }
 
@@ -121,7 +126,7 @@ fn current(path: &Path, known: &Checksum) -> Result<Current, VaultError> {
 }
 
 /// Where the previous generation is kept.
-pub(super) fn previous(path: &Path) -> PathBuf {
+fn previous(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()

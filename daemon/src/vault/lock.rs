@@ -53,7 +53,7 @@ impl InstanceLock {
 #[derive(Debug, Error)]
 pub enum LockError {
     /// Another daemon does already.
-    #[error("Another procurify-tokend{} works with the vault in {folder}.", pid_text(*.pid), folder = .folder.display())]
+    #[error("Another procurify-tokend{} works with the vault in {folder}.{}", pid_text(*.pid), way_out(*.pid), folder = .folder.display())]
     Held {
         /// The vault's folder.
         folder: PathBuf,
@@ -69,6 +69,10 @@ fn pid_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(20).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+fn way_out(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" If it does not answer, end it: kill {pid}"))
 }
 
 fn pid_text(pid: Option<u32>) -> String {

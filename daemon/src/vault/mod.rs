@@ -158,12 +158,13 @@ impl Vault {
         })
     }
 
-    /// Takes the staged pair into use and keeps the one so far as the previous one, in place of an older one.
+    /// Takes the staged pair into use and keeps the one so far as the previous one, in place of an older one. The pair is
+    /// named by its version: another one may have been staged since somebody tried it.
     ///
     /// # Errors
     /// [`ChangeError::UnknownCredential`], [`ChangeError::NothingStaged`], and the disk's.
-    pub fn promote(&mut self, name: &CredentialName) -> Result<(), ChangeError> {
-        self.change(Old::Keep, |contents, _| contents.promote(name))
+    pub fn promote(&mut self, name: &CredentialName, version: u64) -> Result<(), ChangeError> {
+        self.change(Old::Keep, |contents, _| contents.promote(name, version))
     }
 
     /// Exchanges the pair in use and the previous one.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::FrameBuffer;
-use crate::{AccessToken, Fingerprint, RefusalCode, TokenGrant, UnlockWith};
+use crate::{AccessToken, FailureCode, Fingerprint, RefusalCode, TokenGrant, UnlockWith};
 
 fn request_of(bytes: &[u8]) -> Result<Request, DecodeError> {
     let mut buffer = FrameBuffer::new(MAX_REQUEST);
@@ -88,6 +88,16 @@ fn the_examples_of_the_specification_are_what_the_codec_writes() {
         let written = example(name);
         let hex = written.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
         assert_eq!(bytes, written, "{name} is written as {hex}");
+    }
+}
+
+#[test]
+fn the_specification_lists_every_code() {
+    let specification = include_str!("../specification.md");
+    let refusals = RefusalCode::ALL.iter().map(|code| (code.number(), code.label()));
+    let failures = FailureCode::ALL.iter().map(|code| (code.number(), code.label()));
+    for (number, label) in refusals.chain(failures) {
+        assert!(specification.contains(&format!("\n| {number} | {label} | ")), "{number} {label}");
     }
 }
 

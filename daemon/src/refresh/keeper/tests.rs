@@ -329,6 +329,8 @@ fn when_the_new_token_is_refused_as_well_the_slot_cools_down_and_says_why() {
     }
     assert_eq!((world.tickets.len(), world.activity("acme")), (2, Activity::BackingOff));
     let waiter = world.get("acme", SOON);
+    assert!(world.granted(waiter).is_some(), "the API may think better of it");
+    let waiter = world.wait("acme", Wait::Refresh { retry: false }, SOON);
     assert!(matches!(
         world.refused(waiter),
         Some(Refused::Failed { failure, retry_in })
