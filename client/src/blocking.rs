@@ -28,6 +28,7 @@ use crate::options::{Options, TokenOptions};
 pub struct Client {
     endpoint: Endpoint,
     deadline: Duration,
+    patience: Duration,
     conversation: Option<Conversation>,
 }
 
@@ -41,7 +42,12 @@ impl Client {
         let candidates = options.candidates();
         let deadline = Deadline::new(now(), options.connect_timeout);
         let (endpoint, conversation) = Conversation::start(Search::first(&candidates), deadline)?;
-        Ok(Self { endpoint: endpoint.clone(), deadline: options.deadline, conversation: Some(conversation) })
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            deadline: options.deadline,
+            patience: options.patience,
+            conversation: Some(conversation),
+        })
     }
 
     /// A valid token.
@@ -118,9 +124,10 @@ impl Client {
     fn call(&mut self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
         let mut attempts = call::Attempts::default();
         loop {
-            match attempts.settle(request, self.attempt(request, deadline)?) {
+            let attempt = self.attempt(request, deadline)?;
+            match attempts.settle(request, attempt, deadline.left(now())) {
                 call::Verdict::Over(outcome) => return outcome,
-                call::Verdict::Again => {}
+                call::Verdict::Again(pause) => std::thread::sleep(pause),
             }
         }
     }
@@ -128,13 +135,13 @@ impl Client {
     fn attempt(&mut self, request: &Request, deadline: Deadline) -> Result<Result<Answer, Setback>, Error> {
         let mut conversation = match self.conversation.take() {
             Some(conversation) => conversation,
-            None => Conversation::start(Search::again(&self.endpoint), deadline)?.1,
+            None => Conversation::start(Search::again(&self.endpoint, self.patience), deadline)?.1,
         };
         let id = call::following(conversation.last_id);
         let frame = call::frame(id, request, deadline.left(now()))?;
         let outcome = conversation.exchange(id, &frame, deadline.with_grace());
         // After anything else the connection is broken, or an answer that nobody waits for may still come.
-        if matches!(outcome, Ok(_) | Err(Setback::Refused(_))) {
+        if outcome.as_ref().err().is_none_or(Setback::leaves_connection) {
             self.conversation = Some(conversation);
         }
         Ok(outcome)

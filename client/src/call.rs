@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use procurify_token_protocol::codec::{self, DecodeError, TooLarge};
 use procurify_token_protocol::frame::{Frame, FrameError};
-use procurify_token_protocol::{Answer, Refusal, Request};
+use procurify_token_protocol::{Answer, Refusal, RefusalCode, Request};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, OutcomeUnknown, ProtocolError};
@@ -48,7 +48,7 @@ pub(crate) fn free_id(last: u16, is_taken: impl Fn(u16) -> bool) -> Option<u16> 
 pub(crate) fn read(frame: Frame<'_>) -> Result<(u16, Result<Answer, Setback>), Setback> {
     let id = frame.request_id;
     match codec::decode_reply(frame)? {
-        Err(refusal) if id == WHOLE_CONNECTION => Err(Setback::Refused(refusal)),
+        Err(refusal) if id == WHOLE_CONNECTION => Err(Setback::Dismissed(refusal)),
         reply => Ok((id, reply.map_err(Setback::Refused))),
     }
 }
@@ -66,12 +66,23 @@ pub(crate) enum Setback {
     },
     /// The daemon refused.
     Refused(Refusal),
+    /// The daemon refused the whole connection, and closes it.
+    Dismissed(Refusal),
     /// Nothing came in time.
     Deadline,
     /// The daemon speaks other versions.
     Version { oldest: u8, newest: u8 },
     /// What came is not this protocol.
     Fault(ProtocolError),
+}
+
+impl Setback {
+    /// Whether the connection is of use for the next request.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn leaves_connection(&self) -> bool {
+        // A daemon that is stopping closes it in a moment.
+        matches!(self, Self::Refused(refusal) if refusal.code != RefusalCode::STOPPING)
+    }
 }
 
 impl From<FrameError> for Setback {
@@ -97,46 +108,66 @@ impl From<DecodeError> for Setback {
 pub(crate) enum Verdict {
     /// This is what the caller is told.
     Over(Result<Answer, Error>),
-    /// Another connection may bring an answer.
-    Again,
+    /// Another attempt may bring an answer, after this pause.
+    Again(Duration),
 }
 
 /// The attempts at one request. A daemon that is killed may reset a connection that was made while it died, and that
-/// more than once; a request that each daemon dies of is given up.
+/// more than once; a request that each daemon dies of is given up. One that is busy or stopping has done nothing, and is
+/// asked again for as long as the caller will wait.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     left: u32,
+    pause: Duration,
 }
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self { left: MOST_ATTEMPTS }
+        Self { left: MOST_ATTEMPTS, pause: SHORTEST_PAUSE }
     }
 }
 
 impl Attempts {
-    /// Decides what follows from an attempt at `request`.
-    pub(crate) fn settle(&mut self, request: &Request, attempt: Result<Answer, Setback>) -> Verdict {
-        self.left = self.left.saturating_sub(1);
+    /// Decides what follows from an attempt at `request`, with `left` until the deadline.
+    pub(crate) fn settle(
+        &mut self,
+        request: &Request,
+        attempt: Result<Answer, Setback>,
+        left: Duration,
+    ) -> Verdict {
         let setback = match attempt {
             Ok(answer) => return Verdict::Over(Ok(answer)),
             Err(setback) => setback,
         };
+        self.left = self.left.saturating_sub(1);
         Verdict::Over(Err(match setback {
-            Setback::Undelivered(_) if self.left > 0 => return Verdict::Again,
+            Setback::Undelivered(_) if self.left > 0 => return Verdict::Again(Duration::ZERO),
             Setback::Undelivered(kind) => Error::Connection(kind.into()),
             Setback::Severed { kind, mid_answer } => match repetition(request) {
-                Repetition::Harmless if !mid_answer && self.left > 0 => return Verdict::Again,
+                Repetition::Harmless if !mid_answer && self.left > 0 => {
+                    return Verdict::Again(Duration::ZERO);
+                }
                 Repetition::Harmless => Error::Connection(kind.into()),
                 Repetition::Unsafe { check } => {
                     Error::Connection(io::Error::new(kind, OutcomeUnknown { check }))
                 }
             },
-            Setback::Refused(refusal) => Error::Refused(refusal),
+            Setback::Refused(refusal) | Setback::Dismissed(refusal) => return self.refused(refusal, left),
             Setback::Deadline => Error::Deadline,
             Setback::Version { oldest, newest } => Error::Version { oldest, newest },
             Setback::Fault(error) => Error::Protocol(error),
         }))
+    }
+
+    fn refused(&mut self, refusal: Refusal, left: Duration) -> Verdict {
+        let pause = refusal.retry_after.unwrap_or_default().max(self.pause);
+        if pause >= left || !matches!(refusal.code, RefusalCode::BUSY | RefusalCode::STOPPING) {
+            return Verdict::Over(Err(Error::Refused(refusal)));
+        }
+        // Being asked to wait is no failed attempt.
+        self.left += 1;
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        Verdict::Again(pause)
     }
 }
 
@@ -173,6 +204,8 @@ fn repetition(request: &Request) -> Repetition {
 /// The request id of a refusal that concerns the whole connection; no request bears it.
 pub(crate) const WHOLE_CONNECTION: u16 = 0;
 const MOST_ATTEMPTS: u32 = 4;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     endpoint: Endpoint,
     deadline: Duration,
+    patience: Duration,
     /// Locked for as long as somebody connects, so that nobody else does.
     calls: Mutex<UnboundedSender<Call>>,
 }
@@ -52,7 +53,8 @@ impl Client {
         let deadline = Deadline::new(now(), options.connect_timeout);
         let (endpoint, calls) = converse(Search::first(&candidates), deadline).await?;
         let (endpoint, calls) = (endpoint.clone(), Mutex::new(calls));
-        Ok(Self(Arc::new(Inner { endpoint, deadline: options.deadline, calls })))
+        let Options { deadline, patience, .. } = *options;
+        Ok(Self(Arc::new(Inner { endpoint, deadline, patience, calls })))
     }
 
     /// A valid token.
@@ -133,9 +135,10 @@ impl Client {
     async fn call(&self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
         let mut attempts = call::Attempts::default();
         loop {
-            match attempts.settle(request, self.attempt(request, deadline).await?) {
+            let attempt = self.attempt(request, deadline).await?;
+            match attempts.settle(request, attempt, deadline.left(now())) {
                 call::Verdict::Over(outcome) => return outcome,
-                call::Verdict::Again => {}
+                call::Verdict::Again(pause) => tokio::time::sleep(pause).await,
             }
         }
     }
@@ -160,7 +163,7 @@ impl Client {
         let within_grace = deadline.with_grace().at();
         let mut calls = timeout_at(within_grace, self.0.calls.lock()).await.map_err(|_| Error::Deadline)?;
         if calls.is_closed() {
-            *calls = converse(Search::again(&self.0.endpoint), deadline).await?.1;
+            *calls = converse(Search::again(&self.0.endpoint, self.0.patience), deadline).await?.1;
         }
         Ok(calls.clone())
     }

@@ -36,7 +36,9 @@ pub(crate) enum Knock<S> {
 #[derive(Debug)]
 pub(crate) struct Search<'a> {
     candidates: &'a [Endpoint],
-    patient: bool,
+    patience: Duration,
+    /// What will be left until the deadline when the patience has ended; known from the first step on.
+    last_call: Option<Duration>,
     position: usize,
     crowded: bool,
     pause: Duration,
@@ -45,16 +47,24 @@ pub(crate) struct Search<'a> {
 impl<'a> Search<'a> {
     /// For the first connection: fails at once where nobody listens.
     pub(crate) fn first(candidates: &'a [Endpoint]) -> Self {
-        Self { candidates, patient: false, position: 0, crowded: false, pause: SHORTEST_PAUSE }
+        Self {
+            candidates,
+            patience: Duration::ZERO,
+            last_call: None,
+            position: 0,
+            crowded: false,
+            pause: SHORTEST_PAUSE,
+        }
     }
 
-    /// For a daemon that was there before and may be starting again.
-    pub(crate) fn again(endpoint: &'a Endpoint) -> Self {
-        Self { patient: true, ..Self::first(std::slice::from_ref(endpoint)) }
+    /// For a daemon that was there before and may be starting again, with `patience` for one that does not.
+    pub(crate) fn again(endpoint: &'a Endpoint, patience: Duration) -> Self {
+        Self { patience, ..Self::first(std::slice::from_ref(endpoint)) }
     }
 
     /// What to do with `left` until the deadline.
     pub(crate) fn step(&mut self, left: Duration) -> Step<'a> {
+        let last_call = *self.last_call.get_or_insert(left.saturating_sub(self.patience));
         // A daemon that is busy is the right one: the next candidate would be another daemon with other credentials.
         if !self.crowded
             && let Some(endpoint) = self.candidates.get(self.position)
@@ -62,13 +72,11 @@ impl<'a> Search<'a> {
             self.position += 1;
             return Step::Knock(endpoint);
         }
-        match (self.crowded, left.is_zero()) {
-            (true, true) => return Step::GiveUp(Error::Deadline),
-            (false, true) => return Step::GiveUp(self.nobody()),
-            (false, false) if !self.patient => return Step::GiveUp(self.nobody()),
-            _ => {}
+        let patience = if self.crowded { left } else { left.saturating_sub(last_call) };
+        if patience.is_zero() {
+            return Step::GiveUp(if self.crowded { Error::Deadline } else { self.nobody() });
         }
-        let pause = self.pause.min(left);
+        let pause = self.pause.min(patience);
         (self.position, self.crowded, self.pause) = (0, false, LONGEST_PAUSE.min(self.pause * 2));
         Step::Pause(pause)
     }
@@ -169,7 +177,7 @@ mod tests {
     #[test]
     fn a_daemon_that_was_there_is_waited_for_with_growing_capped_pauses() {
         let candidates = endpoints(&["/a"]);
-        let mut search = Search::again(&candidates[0]);
+        let mut search = Search::again(&candidates[0], Duration::MAX);
         let mut pauses = Vec::new();
         for _ in 0..8 {
             assert_eq!(knocked(search.step(SECOND)), "/a");
@@ -182,6 +190,22 @@ mod tests {
         assert_eq!(pause.as_millis(), 7);
         assert_eq!(knocked(search.step(Duration::ZERO)), "/a");
         assert!(matches!(search.step(Duration::ZERO), Step::GiveUp(Error::NoDaemon { .. })));
+    }
+
+    #[test]
+    fn a_daemon_that_stays_away_is_waited_for_no_longer_than_the_patience() {
+        let candidates = endpoints(&["/a"]);
+        let mut search = Search::again(&candidates[0], Duration::from_millis(100));
+        assert_eq!(knocked(search.step(SECOND)), "/a");
+        assert!(matches!(search.step(SECOND), Step::Pause(_)));
+        assert_eq!(knocked(search.step(Duration::from_millis(902))), "/a");
+        let Step::Pause(pause) = search.step(Duration::from_millis(902)) else { panic!("it gave up") };
+        assert_eq!(pause.as_millis(), 2);
+        assert_eq!(knocked(search.step(Duration::from_millis(900))), "/a");
+        search.crowded();
+        assert!(matches!(search.step(Duration::from_millis(900)), Step::Pause(_)), "it is there after all");
+        assert_eq!(knocked(search.step(Duration::from_millis(900))), "/a");
+        assert!(matches!(search.step(Duration::from_millis(900)), Step::GiveUp(Error::NoDaemon { .. })));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub struct Options {
     surroundings: Surroundings,
     pub(crate) deadline: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) patience: Duration,
 }
 
 impl Options {
@@ -23,6 +24,7 @@ impl Options {
             surroundings: Surroundings::of_process(),
             deadline: DEADLINE,
             connect_timeout: CONNECT_TIMEOUT,
+            patience: Duration::MAX,
         }
     }
 
@@ -49,6 +51,13 @@ impl Options {
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         Self { connect_timeout: timeout, ..self }
+    }
+
+    /// How long a daemon that was there before and is gone is waited for; never beyond the deadline of the request, and
+    /// all of it where nothing is said. For who can start a daemon, a short while is enough.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     pub(crate) fn candidates(&self) -> Vec<Endpoint> {

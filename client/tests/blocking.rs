@@ -88,10 +88,10 @@ fn a_restart_in_the_middle_of_a_get_goes_unnoticed() {
 }
 
 #[test]
-fn a_request_is_repeated_only_once() {
+fn a_request_that_every_daemon_dies_of_is_given_up() {
     let place = Place::new();
     let daemon = place.daemon(|listener| {
-        for _ in 0..2 {
+        for _ in 0..4 {
             listener.accept().get();
         }
         listener.accept().request_is_status();
@@ -157,13 +157,46 @@ fn a_daemon_that_hangs_up_at_once_is_heard_out() {
     let place = Place::new();
     let (hung_up, has_hung_up) = mpsc::channel();
     let daemon = place.daemon(move |listener| {
-        listener.accept().refuse(0, refusal(RefusalCode::BUSY));
+        listener.accept().refuse(0, refusal(RefusalCode::DENIED));
         hung_up.send(()).unwrap();
     });
     let mut client = Client::connect(&place.options()).unwrap();
     has_hung_up.recv().unwrap();
     let Err(Error::Refused(said)) = client.token(&name("acme")) else { panic!("not refused") };
-    assert_eq!(said.code, RefusalCode::BUSY);
+    assert_eq!(said.code, RefusalCode::DENIED);
+    daemon.join().unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_busy_or_stopping_is_asked_again_whatever_it_was() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        listener.accept().refuse(0, refusal(RefusalCode::BUSY));
+        let mut wire = listener.accept();
+        let (id, _) = wire.request();
+        wire.refuse(id, refusal(RefusalCode::BUSY));
+        let (id, _) = wire.request();
+        wire.refuse(id, refusal(RefusalCode::STOPPING));
+        let mut wire = listener.accept();
+        let (id, _) = wire.request();
+        wire.answer(id, Answer::Done);
+    });
+    let mut client = Client::connect(&place.options()).unwrap();
+    client.request(&remove(), 9 * SECOND).unwrap();
+    daemon.join().unwrap();
+}
+
+#[test]
+fn a_daemon_that_stays_busy_is_reported_at_the_deadline() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        let mut wire = listener.accept();
+        let (id, _) = wire.request();
+        wire.refuse(id, refusal(RefusalCode::BUSY));
+    });
+    let mut client = Client::connect(&place.options()).unwrap();
+    let error = client.request(&remove(), Duration::from_millis(40)).unwrap_err();
+    assert!(matches!(error, Error::Refused(said) if said.code == RefusalCode::BUSY));
     daemon.join().unwrap();
 }
 
@@ -260,7 +293,7 @@ fn a_daemon_that_was_never_there_is_not_waited_for() {
 fn a_daemon_that_does_not_come_back_is_no_daemon() {
     let place = Place::new();
     let listener = UnixListener::bind(place.socket()).unwrap();
-    let options = place.options().deadline(Duration::from_millis(20));
+    let options = place.options().patience(Duration::from_millis(20));
     let mut client = Client::connect(&options).unwrap();
     fs::remove_file(place.socket()).unwrap();
     drop(listener);

@@ -130,14 +130,33 @@ async fn a_daemon_that_hangs_up_at_once_is_heard_out() {
     let daemon = place.daemon(move |listener| {
         let mut wire = listener.accept();
         wire.get();
-        wire.refuse(0, refusal(RefusalCode::BUSY));
+        wire.refuse(0, refusal(RefusalCode::DENIED));
         drop(wire);
         hung_up.send(()).unwrap();
     });
     let client = Client::connect(&place.options()).await.unwrap();
     let Err(Error::Refused(said)) = client.token(&name("acme")).await else { panic!("not refused") };
-    assert_eq!(said.code, RefusalCode::BUSY);
+    assert_eq!(said.code, RefusalCode::DENIED);
     has_hung_up.await.unwrap();
+    daemon.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_busy_or_stopping_is_asked_again_whatever_it_was() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        let mut wire = listener.accept();
+        let (id, _) = wire.request();
+        wire.refuse(id, refusal(RefusalCode::BUSY));
+        wire.request();
+        wire.refuse(0, refusal(RefusalCode::STOPPING));
+        let mut wire = listener.accept();
+        let (id, _) = wire.request();
+        wire.answer(id, Answer::Done);
+    });
+    let client = Client::connect(&place.options()).await.unwrap();
+    let remove = Request::Remove { name: name("acme") };
+    client.request(&remove, 9 * SECOND).await.unwrap();
     daemon.join().unwrap();
 }
 

@@ -100,6 +100,9 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     /// Stop the daemon
     Stop,
+    /// Become a program that outlives whoever started it
+    #[command(hide = true)]
+    Detached(DetachedArgs),
     /// Show everything at work, against a sandbox in a temporary folder
     Demo,
 }
@@ -154,6 +157,12 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) token: TokenArgs,
     /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetachedArgs {
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }

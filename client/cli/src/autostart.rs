@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use etcetera::{BaseStrategy, choose_base_strategy};
+use procurify_token_client::Surroundings;
 
 use crate::exit::{ExitCode, Failure};
 use crate::unix;
@@ -37,8 +37,11 @@ impl Starter {
     pub(crate) fn start(&self, socket: Option<&Path>) -> Result<(), Failure> {
         let log = unix::append_private(&self.log).map_err(|error| unusable(&self.log, &error))?;
         let written_before = log.metadata().map_or(0, |metadata| metadata.len());
-        let mut command = Command::new(program_beside_us(DAEMON));
+        let us = std::env::current_exe().map_err(|error| no_start(&error))?;
+        let mut command = Command::new(us);
         command
+            .args(["detached", "--"])
+            .arg(program_beside_us(DAEMON))
             .arg("--announce-ready")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,10 +57,7 @@ impl Starter {
             // It starts in another folder than ours.
             command.arg("--socket").arg(std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned()));
         }
-        let mut daemon = unix::detach(&mut command).spawn().map_err(|error| {
-            Failure::new(ExitCode::NoDaemon, format!("procurify-tokend could not be started: {error}"))
-                .hint("install procurify-tokend beside procurify-token or in a folder of PATH")
-        })?;
+        let mut daemon = command.spawn().map_err(|error| no_start(&error))?;
         match await_ready(&mut daemon) {
             Ready::Yes => Ok(()),
             Ready::No => Err(self.failed("procurify-tokend could not start", written_before)),
@@ -132,10 +132,19 @@ fn last_lines(log: &Path, from: u64) -> String {
 }
 
 fn state_folder() -> Result<PathBuf, Failure> {
-    let strategy = choose_base_strategy().map_err(|_| {
-        Failure::new(ExitCode::NoDaemon, "there is no home folder for the daemon's state").hint("set HOME")
+    // The home that the daemon's socket and vault are in, or none at all: never the one that the system's list of users
+    // has, and never one that is made up.
+    let home = Surroundings::of_process().home.filter(|home| home.is_dir());
+    let home = home.ok_or_else(|| {
+        let message = "there is no home folder: set HOME (absolute), or name a socket";
+        Failure::new(ExitCode::NoDaemon, message)
     })?;
-    Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("procurify-token"))
+    let states = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    Ok(states.unwrap_or_else(|| home.join(".local/state")).join("procurify-token"))
+}
+
+fn no_start(error: &std::io::Error) -> Failure {
+    Failure::new(ExitCode::NoDaemon, format!("procurify-tokend could not be started: {error}"))
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Failure {

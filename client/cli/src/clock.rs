@@ -1,7 +1,7 @@
 //! The one place of the command that asks for the time or lets it pass.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -9,6 +9,13 @@ use chrono::{DateTime, Utc};
 #[expect(clippy::disallowed_methods, reason = "this room is the command's clock")]
 pub(crate) fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// Says how much is left of a time that begins now.
+#[expect(clippy::disallowed_methods, reason = "this room is the command's clock")]
+pub(crate) fn countdown(limit: Duration) -> impl Fn() -> Duration {
+    let start = Instant::now();
+    move || limit.saturating_sub(start.elapsed())
 }
 
 /// Looks until it is so, but not for ever.

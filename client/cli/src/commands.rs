@@ -4,6 +4,7 @@
 
 mod add;
 mod api;
+mod detached;
 mod exec;
 mod get;
 mod init;
@@ -47,6 +48,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Lock => lock::run(&daemon),
         Command::Unlock(args) => unlock::run(&daemon, &args),
         Command::Stop => stop::run(&daemon),
+        Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),
     }
 }

@@ -1,12 +1,16 @@
 //! Finding the daemon: connect first, start one only when nobody else is in charge of it.
 
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use procurify_token_client::blocking::Client;
 use procurify_token_client::{Error, Options, Surroundings};
+use procurify_token_protocol::RefusalCode;
 
 use crate::args::{Autostart, Global};
 use crate::autostart;
+use crate::clock;
 use crate::exit::{ExitCode, Failure};
 use crate::supervised::Supervisor;
 
@@ -25,7 +29,11 @@ impl Daemon {
     }
 
     /// Connects, to a daemon that is started for it where there is none and nobody else is in charge.
-    pub(crate) fn connect(&self) -> Result<Client, Failure> {
+    pub(crate) fn connect(&self) -> Result<Connection<'_>, Failure> {
+        Ok(Connection { daemon: self, client: self.client()? })
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
         match Client::connect(&self.options()) {
             Err(error @ Error::NoDaemon { .. }) => self.start(error),
             outcome => Ok(outcome?),
@@ -86,9 +94,71 @@ impl Daemon {
     }
 
     fn options(&self) -> Options {
-        match &self.named {
+        let options = match &self.named {
             Some(path) => Options::new().socket(path),
             None => Options::new(),
+        };
+        if self.may_start() { options.patience(PATIENCE) } else { options }
+    }
+
+    fn may_start(&self) -> bool {
+        match self.autostart {
+            Autostart::Always => true,
+            Autostart::Auto => self.named.is_none() && Supervisor::here().is_none(),
+            Autostart::Never => false,
         }
     }
 }
+
+/// A connection to the daemon, which may be stopping: who started nothing because one answered has to start one then.
+#[derive(Debug)]
+pub(crate) struct Connection<'a> {
+    daemon: &'a Daemon,
+    client: Client,
+}
+
+impl Connection<'_> {
+    /// Asks; and where the daemon went away before it did anything, asks once more one that is started for it. The
+    /// question is told how much of the deadline is left.
+    pub(crate) fn ask<T>(
+        &mut self,
+        deadline: Duration,
+        question: impl Fn(&mut Client, Duration) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let left = clock::countdown(deadline);
+        match question(&mut self.client, deadline) {
+            Err(error) if has_left(&error) && !left().is_zero() => {
+                self.client = self.daemon.client()?;
+                Ok(question(&mut self.client, left())?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+/// For questions of several steps, and those that the answer to another depends on.
+impl Deref for Connection<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Connection<'_> {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+/// Neither comes of a request that may have been carried out.
+fn has_left(error: &Error) -> bool {
+    match error {
+        Error::NoDaemon { .. } => true,
+        Error::Refused(refusal) => refusal.code == RefusalCode::STOPPING,
+        _ => false,
+    }
+}
+
+/// For a daemon that somebody else starts again at this moment.
+const PATIENCE: Duration = Duration::from_secs(1);

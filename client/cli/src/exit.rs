@@ -85,6 +85,14 @@ impl ExitCode {
         }
     }
 
+    /// The code for a command that could not be run.
+    pub(crate) fn of_unrunnable(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::CommandNotFound,
+            _ => Self::CannotRun,
+        }
+    }
+
     /// The code for a refusal of the daemon, of this or a later version.
     pub(crate) fn of_refusal(code: RefusalCode) -> Self {
         match code {
@@ -186,11 +194,16 @@ fn tell(stderr: &mut impl Write, message: &str, hint: &str) -> io::Result<()> {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let hint = match refusal.retry_after {
-            Some(pause) if refusal.advice.is_empty() => format!("try again in {}", when::span(pause)),
-            _ => refusal.advice,
+        let code = ExitCode::of_refusal(refusal.code);
+        // In the message, because a command may know better what to do next than the daemon does.
+        let message = match refusal.retry_after {
+            Some(pause) if code == ExitCode::Busy => {
+                format!("{}; try again in {}", refusal.message, when::span(pause))
+            }
+            Some(pause) => format!("{}; next attempt in {}", refusal.message, when::span(pause)),
+            None => refusal.message,
         };
-        Self::new(ExitCode::of_refusal(refusal.code), refusal.message).hint(hint)
+        Self::new(code, message).hint(refusal.advice)
     }
 }
 
@@ -287,6 +300,19 @@ mod tests {
         for code in RefusalCode::ALL {
             assert_eq!(ExitCode::of_refusal(*code), expected(*code), "{code:?}");
         }
+    }
+
+    #[test]
+    fn when_the_next_attempt_is_made_is_told_beside_the_advice() {
+        let refusal = Refusal {
+            code: RefusalCode::THROTTLED,
+            retry_after: Some(std::time::Duration::from_secs(252)),
+            message: "Procurify asks for patience".into(),
+            advice: "procurify-token status acme".into(),
+        };
+        let Failure::Told { code, message, hint } = refusal.into() else { panic!("not told") };
+        assert_eq!((code, hint.as_str()), (ExitCode::Throttled, "procurify-token status acme"));
+        assert_eq!(message, "Procurify asks for patience; next attempt in 4 min 12 s");
     }
 
     #[test]

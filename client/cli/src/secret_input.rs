@@ -35,9 +35,12 @@ fn typed_client_secret() -> Result<ClientSecret, Failure> {
     }
 }
 
-/// Refuses early what would have to be typed where nobody can.
+/// Refuses early what would have to be typed where nobody can, and what is no file.
 pub(crate) fn must_not_be_asked_for(from: &SecretArgs) -> Result<(), Failure> {
-    if from.secret_stdin || from.secret_file.is_some() || terminal::is_interactive() {
+    if let Some(path) = &from.secret_file {
+        return must_be_file(path);
+    }
+    if from.secret_stdin || terminal::is_interactive() {
         return Ok(());
     }
     Err(Failure::new(
@@ -88,11 +91,21 @@ fn from_stdin() -> Result<SecretString, Failure> {
 
 fn from_file(path: &Path) -> Result<SecretString, Failure> {
     let unreadable = |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display()));
+    must_be_file(path)?;
     let file = File::open(path).map_err(unreadable)?;
     if unix::others_may_read(&file).map_err(unreadable)? {
         say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
     }
     read(file).map_err(unreadable)
+}
+
+/// Asked before it is opened: to open a pipe is to wait for whoever writes into it.
+fn must_be_file(path: &Path) -> Result<(), Failure> {
+    let told = |what: String| Failure::new(ExitCode::Usage, format!("{}: {what}", path.display()));
+    if path.metadata().map_err(|error| told(error.to_string()))?.is_file() {
+        return Ok(());
+    }
+    Err(told("this is not a regular file".to_owned()).hint("a pipe or a device is read by --secret-stdin"))
 }
 
 fn read(source: impl AsFd) -> io::Result<SecretString> {

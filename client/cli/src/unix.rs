@@ -1,4 +1,5 @@
-//! What only Unix has: processes of their own group, programs that take our place, signals, files for nobody else, no cores.
+//! What only Unix has: processes of their own group or session, programs that take our place, signals, files for nobody
+//! else, no cores.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -24,6 +25,15 @@ pub(crate) fn forbid_core_dumps() {
 /// Takes a child out of our process group, so that Ctrl-C on our terminal is not for it.
 pub(crate) fn detach(command: &mut Command) -> &mut Command {
     command.process_group(0)
+}
+
+/// Leaves the session, and becomes the command with nothing open but stdin, stdout and stderr: what a shell or a job
+/// had open is not kept open by what outlives them. Comes back only with the reason why it could not.
+pub(crate) fn become_detached(command: &mut Command) -> io::Error {
+    // Refused to the leader of a group, which whoever starts us as it should does not make of us.
+    let _ = rustix::process::setsid();
+    close_fds::set_fds_cloexec(FIRST_BESIDE_STDIO, &[]);
+    command.exec()
 }
 
 /// Becomes the command. Comes back only with the reason why it could not.
@@ -64,3 +74,5 @@ pub(crate) fn is_running(pid: u32) -> bool {
 fn pid_of(number: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number).ok()?)
 }
+
+const FIRST_BESIDE_STDIO: i32 = 3;

@@ -2,6 +2,7 @@ use super::*;
 use procurify_token_protocol::RefusalCode;
 use procurify_token_protocol::frame::{FrameBuffer, MAX_REQUEST};
 
+const SECOND: Duration = Duration::from_secs(1);
 const SEVERED: Setback = Setback::Severed { kind: io::ErrorKind::UnexpectedEof, mid_answer: false };
 
 fn get() -> Request {
@@ -45,20 +46,20 @@ fn an_id_is_not_given_twice_while_its_answer_is_awaited() {
 }
 
 fn settle(request: &Request, attempt: Result<Answer, Setback>) -> Verdict {
-    Attempts::default().settle(request, attempt)
+    Attempts::default().settle(request, attempt, SECOND)
 }
 
 #[test]
 fn what_was_not_delivered_may_always_be_sent_again() {
     for request in [get(), remove(), Request::Stop] {
         let verdict = settle(&request, Err(Setback::Undelivered(io::ErrorKind::BrokenPipe)));
-        assert!(matches!(verdict, Verdict::Again), "{request:?}");
+        assert!(matches!(verdict, Verdict::Again(Duration::ZERO)), "{request:?}");
     }
 }
 
 #[test]
 fn what_is_harmless_is_asked_again_when_the_answer_never_began() {
-    assert!(matches!(settle(&get(), Err(SEVERED)), Verdict::Again));
+    assert!(matches!(settle(&get(), Err(SEVERED)), Verdict::Again(Duration::ZERO)));
     let mid_answer = Setback::Severed { kind: io::ErrorKind::UnexpectedEof, mid_answer: true };
     assert!(matches!(settle(&get(), Err(mid_answer)), Verdict::Over(Err(Error::Connection(_)))));
 }
@@ -66,9 +67,10 @@ fn what_is_harmless_is_asked_again_when_the_answer_never_began() {
 #[test]
 fn a_request_that_every_daemon_dies_of_is_given_up() {
     let mut attempts = Attempts::default();
-    let verdicts: Vec<_> = (0..MOST_ATTEMPTS).map(|_| attempts.settle(&get(), Err(SEVERED))).collect();
+    let verdicts: Vec<_> =
+        (0..MOST_ATTEMPTS).map(|_| attempts.settle(&get(), Err(SEVERED), SECOND)).collect();
     let (last, earlier) = verdicts.split_last().unwrap();
-    assert!(earlier.iter().all(|verdict| matches!(verdict, Verdict::Again)));
+    assert!(earlier.iter().all(|verdict| matches!(verdict, Verdict::Again(_))));
     assert!(matches!(last, Verdict::Over(Err(Error::Connection(_)))));
 }
 
@@ -89,4 +91,27 @@ fn a_refusal_is_final_and_its_class_says_whether_later_helps() {
         assert_eq!(error.is_transient(), transient);
         assert_eq!(error.to_string(), "no");
     }
+}
+
+#[test]
+fn a_daemon_that_is_busy_or_stopping_has_done_nothing_and_is_asked_again() {
+    let refusal =
+        |code, retry_after| Refusal { code, retry_after, message: "no".into(), advice: String::new() };
+    let mut attempts = Attempts::default();
+    let mut pause = |setback, left| match attempts.settle(&remove(), Err(setback), left) {
+        Verdict::Again(pause) => Some(pause.as_millis()),
+        Verdict::Over(_) => None,
+    };
+    let pauses: Vec<_> = (0..6)
+        .map(|_| pause(Setback::Dismissed(refusal(RefusalCode::STOPPING, None)), SECOND).unwrap())
+        .collect();
+    assert_eq!(pauses, [50, 100, 200, 400, 800, 800]);
+    let later = refusal(RefusalCode::BUSY, Some(SECOND));
+    assert_eq!(pause(Setback::Refused(later.clone()), 2 * SECOND), Some(1000));
+    assert_eq!(pause(Setback::Refused(later), SECOND), None, "the caller does not wait that long");
+    assert_eq!(
+        pause(Setback::Undelivered(io::ErrorKind::BrokenPipe), SECOND),
+        Some(0),
+        "none of them counted"
+    );
 }

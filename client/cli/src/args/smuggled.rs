@@ -1,6 +1,7 @@
 //! Secrets that came as arguments. They are refused with the reason, and never repeated: what the shell has seen once
 //! need not be in a CI log as well.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ErrorKind};
@@ -41,7 +42,16 @@ pub(super) fn without_values(words: &[OsString], error: clap::Error) -> Failure 
         )
         .hint("procurify-token --help");
     }
-    Failure::CommandLine(Box::new(error))
+    match (error.kind(), error.source()) {
+        // `add acme:s3cret`: what is wrong with it is said, and the reason does not repeat it.
+        (ErrorKind::ValueValidation, Some(reason)) if takes_secret => {
+            let place = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+            let message =
+                format!("{place}: {reason}. The value is not repeated here because it may be a secret");
+            Failure::new(ExitCode::Usage, message).hint("procurify-token --help")
+        }
+        _ => Failure::CommandLine(Box::new(error)),
+    }
 }
 
 /// The words that are ours: not those behind `--`, which are somebody else's command.
@@ -105,7 +115,10 @@ mod tests {
     #[case("p add acme --secret-typo=canary")]
     #[case("p rotate acme canary")]
     #[case("p unlock canary")]
-    fn a_surplus_word_is_not_repeated_where_it_may_be_a_secret(#[case] line: &str) {
+    #[case("p add acme:canary")]
+    #[case("p add acme --client-id=äcanary")]
+    #[case("p rotate acme/canary!")]
+    fn a_surplus_or_wrong_word_is_not_repeated_where_it_may_be_a_secret(#[case] line: &str) {
         let words = words(line);
         let told = told(without_values(&words, CommandLine::try_parse_from(&words).unwrap_err()));
         assert!(!told.contains("canary"), "{told}");

@@ -9,14 +9,13 @@ use std::path::Path;
 
 use http::{Method, Response, StatusCode};
 use procurify_token_client::TokenGrant;
-use procurify_token_client::blocking::Client;
 use procurify_token_protocol::CredentialName;
 use ureq::Body;
 
 use super::get;
 use super::pages::Pages;
 use crate::args::{ApiArgs, TokenArgs};
-use crate::connect::Daemon;
+use crate::connect::{Connection, Daemon};
 use crate::exit::{ExitCode, Failure};
 use crate::http::Api;
 use crate::{say, text};
@@ -40,19 +39,19 @@ pub(super) fn run(daemon: &Daemon, args: ApiArgs) -> Result<(), Failure> {
 }
 
 /// Calls the API on behalf of one credential, and replaces a token that the API refuses.
-struct Caller {
-    client: Client,
+struct Caller<'a> {
+    daemon: Connection<'a>,
     api: Api,
     name: CredentialName,
     wishes: TokenArgs,
     grant: TokenGrant,
 }
 
-impl Caller {
-    fn new(mut client: Client, name: CredentialName, wishes: TokenArgs) -> Result<Self, Failure> {
-        let grant = get::token(&mut client, &name, &wishes)?;
-        let extra_ca = client.status()?.extra_ca;
-        Ok(Self { api: Api::new(&grant.base_url, extra_ca.as_deref())?, client, name, wishes, grant })
+impl<'a> Caller<'a> {
+    fn new(mut daemon: Connection<'a>, name: CredentialName, wishes: TokenArgs) -> Result<Self, Failure> {
+        let grant = get::token(&mut daemon, &name, &wishes)?;
+        let extra_ca = daemon.ask(wishes.deadline, |client, _| client.status())?.extra_ca;
+        Ok(Self { api: Api::new(&grant.base_url, extra_ca.as_deref())?, daemon, name, wishes, grant })
     }
 
     fn send(&mut self, method: &Method, url: &str, body: Option<&[u8]>) -> Result<Response<Body>, Failure> {
@@ -60,14 +59,15 @@ impl Caller {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        self.client.invalidate(&self.name, self.grant.token.fingerprint())?;
-        self.grant = get::token(&mut self.client, &self.name, &self.wishes)
+        let refused = self.grant.token.fingerprint();
+        self.daemon.ask(self.wishes.deadline, |client, _| client.invalidate(&self.name, refused))?;
+        self.grant = get::token(&mut self.daemon, &self.name, &self.wishes)
             .map_err(|failure| failure.while_doing("the API refused the token, and no other could be had"))?;
         self.api.send(method, url, &self.grant, body)
     }
 }
 
-fn every_page(caller: &mut Caller, method: &Method, first: String) -> Result<(), Failure> {
+fn every_page(caller: &mut Caller<'_>, method: &Method, first: String) -> Result<(), Failure> {
     let mut pages = Pages::new(caller.grant.base_url.as_str(), &first);
     let mut url = Some(first);
     while let Some(address) = url {

@@ -1,6 +1,5 @@
 //! `exec`: become a command that has a token in its environment, and nowhere else.
 
-use std::io;
 use std::process::Command;
 
 use super::get;
@@ -18,9 +17,14 @@ pub(super) fn run(daemon: &Daemon, args: &ExecArgs) -> Result<(), Failure> {
         command.env(variable, value.as_str());
     }
     let error = unix::become_command(&mut command);
-    let code = match error.kind() {
-        io::ErrorKind::NotFound => ExitCode::CommandNotFound,
-        _ => ExitCode::CannotRun,
+    let code = ExitCode::of_unrunnable(&error);
+    let hint = match code {
+        ExitCode::CommandNotFound => {
+            "give its path, or a program in a folder of PATH; sh -c '...' runs a line of shell"
+        }
+        _ => {
+            "it has to be a program that you may execute (chmod +x), with a first line such as #!/bin/sh if it is a script"
+        }
     };
-    Err(Failure::new(code, format!("{}: {error}", program.display())))
+    Err(Failure::new(code, format!("{}: {error}", program.display())).hint(hint))
 }

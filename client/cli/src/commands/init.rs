@@ -15,7 +15,8 @@ pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
         (_, true) => UnlockWith::Passphrase(secret_input::passphrase_from_stdin()?),
         _ => UnlockWith::KeyFile,
     };
-    let vault = Vault::make(&mut daemon.connect()?, key)?;
+    let mut client = daemon.connect()?;
+    let vault = Vault::make(&mut client, key)?;
     vault.announce()?;
     say::line("Next: procurify-token add DOMAIN")
 }

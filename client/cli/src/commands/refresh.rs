@@ -11,7 +11,7 @@ use crate::{clock, say, when};
 pub(super) fn run(daemon: &Daemon, args: RefreshArgs) -> Result<(), Failure> {
     let RefreshArgs { name, retry, deadline } = args;
     let request = Request::Refresh { name, retry, deadline };
-    match daemon.connect()?.request(&request, deadline)? {
+    match daemon.connect()?.ask(deadline, |client, left| client.request(&request, left))? {
         Answer::Token(grant) => say::line(format!(
             "New token {}, until {}",
             grant.token.fingerprint(),
