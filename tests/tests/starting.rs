@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
+use procurify_sandbox::{Fault, Knobs};
 use procurify_token_tests::{Home, Invocation, PATIENCE, wait_for_end};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -29,6 +30,39 @@ fn the_first_command_starts_a_daemon_and_two_at_once_start_one() {
 
     home.command(["stop"]).run().succeeds().showing(&["has stopped"]);
     assert_eq!(home.processes(), Vec::<i32>::new());
+}
+
+#[test]
+fn a_daemon_keeps_nothing_open_of_the_command_that_started_it() {
+    let home = Home::new(&[]);
+    home.command(["init"]).env_remove("PROCURIFY_TOKEN_AUTOSTART").run().succeeds();
+    home.command(["stop"]).run().succeeds();
+    // What a cron job does: a lock for the time of the job. The pipe at its end closes with the last writer.
+    let job = "( flock -n 9 && exec 8>&1 && procurify-token list ) 9>\"$HOME/job.lock\" | cat; \
+               flock -n \"$HOME/job.lock\" echo free";
+    let typed = home.shell(job).env_remove("PROCURIFY_TOKEN_AUTOSTART").run();
+    assert!(typed.succeeds().stdout.ends_with("free\n"));
+    assert_eq!(home.processes().len(), 1, "the daemon runs on");
+}
+
+#[test]
+fn a_get_that_meets_a_leaving_daemon_has_its_token_and_the_next_one_starts_another() {
+    let home = Home::new(&["acme", "globex"]);
+    let daemon = home.start();
+    home.enrol("acme");
+    home.enrol("globex");
+    let token = home.command(["get", "acme"]).run().succeeds().stdout;
+    home.sandbox().set("globex", Knobs::failing(Fault::Hang)).unwrap();
+    let mut refresh = home.command(["refresh", "globex", "--deadline", "1m"]).spawn();
+    home.await_token_requests("globex", 2);
+    daemon.signal(Signal::TERM);
+    let get = || home.command(["get", "acme"]).env_remove("PROCURIFY_TOKEN_AUTOSTART").run();
+    assert_eq!(get().succeeds().stdout, token);
+    home.sandbox().set("globex", Knobs::default()).unwrap();
+    daemon.wait();
+    assert_eq!(get().succeeds().stdout, token);
+    assert!(refresh.wait().unwrap().success(), "it was asked again of the next daemon");
+    assert_eq!(home.sandbox().ledger().issued("acme"), 1);
 }
 
 #[test]
