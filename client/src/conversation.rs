@@ -19,7 +19,6 @@ use crate::call::{self, Setback};
 use crate::error::ProtocolError;
 
 /// A request, its frame without an id yet, and who waits for the answer.
-#[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) frame: Zeroizing<Vec<u8>>,
     pub(crate) reply: Reply,

@@ -4,6 +4,7 @@
 //! token arrived. The driver alone writes; it never puts anything in that it does not also hold.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,12 +20,18 @@ pub struct Lookup {
 }
 
 /// A token's reply, encoded for request id 0, and how long it may be sent.
-#[derive(Debug)]
 pub struct Ready {
     /// The whole frame.
     pub frame: Zeroizing<Vec<u8>>,
     /// When the token in it ends.
     pub expires: Moment,
+}
+
+/// Without the frame, which holds the token.
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").field("expires", &self.expires).finish_non_exhaustive()
+    }
 }
 
 impl Lookup {
@@ -47,6 +54,15 @@ impl Lookup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_no_token() {
+        let (lookup, expires) = (Lookup::default(), Moment::from_millis(1));
+        let frame = Zeroizing::new(vec![201, 202, 203]);
+        lookup.publish(&"acme".parse().unwrap(), Some(Ready { frame, expires }));
+        let shown = format!("{lookup:?}");
+        assert!(shown.contains("acme") && !shown.contains("201"), "{shown}");
+    }
 
     #[test]
     fn only_what_lives_long_enough_is_found() {

@@ -3,6 +3,8 @@
 //! This room knows lengths, versions and kinds; what a body means is the codec's. [`FrameBuffer`] does no I/O: its
 //! owner reads bytes into it and takes frames out of it.
 
+use std::fmt;
+
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -53,7 +55,7 @@ impl Kind {
 }
 
 /// One whole frame, borrowed from the buffer it was read into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// What it carries.
     pub kind: Kind,
@@ -61,6 +63,14 @@ pub struct Frame<'a> {
     pub request_id: u16,
     /// The body, still encoded.
     pub body: &'a [u8],
+}
+
+/// Without the body, which may hold a secret.
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, request_id, body } = self;
+        write!(f, "Frame({kind:?}, {request_id}, {} bytes)", body.len())
+    }
 }
 
 /// Why the bytes on a connection are not frames. After any of these the connection is of no more use.
@@ -101,12 +111,18 @@ pub fn versions(request_id: u16) -> [u8; HEAD + 2] {
 /// Collects the bytes of a connection and yields its frames.
 ///
 /// The buffer grows only as far as a frame that has announced itself needs, and what it held is wiped.
-#[derive(Debug)]
 pub struct FrameBuffer {
     bytes: Zeroizing<Vec<u8>>,
     start: usize,
     end: usize,
     longest: usize,
+}
+
+/// Without the bytes, which may hold a secret.
+impl fmt::Debug for FrameBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameBuffer({} bytes)", self.end - self.start)
+    }
 }
 
 impl FrameBuffer {
@@ -242,6 +258,14 @@ mod tests {
             buffer.filled(count);
             while let Ok(Some(_)) = buffer.next_frame() {}
         }
+    }
+
+    #[test]
+    fn debug_shows_no_bytes() {
+        let mut buffer = FrameBuffer::new(MAX_REQUEST);
+        feed(&mut buffer, &frame(Kind::Answer, 7, &[201, 202, 203]));
+        assert_eq!(format!("{buffer:?}"), "FrameBuffer(11 bytes)");
+        assert_eq!(format!("{:?}", buffer.next_frame()), "Ok(Some(Frame(Answer, 7, 3 bytes)))");
     }
 
     #[test]
