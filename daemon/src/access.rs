@@ -29,7 +29,10 @@ impl Verb {
     /// The verb of a request.
     pub fn of(request: &Request) -> Self {
         match request {
-            Request::Get { .. } | Request::Invalidate { .. } | Request::Refresh { .. } => Self::UseToken,
+            Request::Get { .. }
+            | Request::Invalidate { .. }
+            | Request::Refresh { .. }
+            | Request::Watch { .. } => Self::UseToken,
             Request::List { .. } | Request::Describe { .. } | Request::Status => Self::Inspect,
             Request::Init { .. }
             | Request::Unlock { .. }

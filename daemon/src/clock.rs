@@ -1,11 +1,13 @@
 //! The time, and the only place that asks for it.
 //!
-//! Everything else is told the time, so tests can invent one.
+//! Everything else is told the time, so tests can invent one. Lives are measured on the boot-time clock, which runs on
+//! through a suspend and never steps; the wall clock is for people, for servers, and for what has to be compared across
+//! a reboot.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::refresh::{Moment, Now};
 
@@ -16,6 +18,53 @@ pub trait Clock: Send + Sync + 'static {
 
     /// By all clocks, with a roll of the dice.
     fn now(&self) -> Now;
+
+    /// Which boot of the machine this is, where the system says.
+    fn boot_id(&self) -> Option<u128> {
+        None
+    }
+}
+
+/// A point in time by all clocks, for whatever outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// By the boot-time clock.
+    pub boot: Moment,
+    /// By the wall clock.
+    pub wall: DateTime<Utc>,
+    /// Of which boot.
+    pub boot_id: Option<u128>,
+}
+
+/// What an earlier point in time was compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The boot-time clock, which is never wrong.
+    ThisBoot,
+    /// The wall clock, which is as right as it was then and is now.
+    WallClock,
+}
+
+impl Stamp {
+    /// This moment.
+    pub fn of(clock: &impl Clock) -> Self {
+        let Now { boot, wall, .. } = clock.now();
+        Self { boot, wall, boot_id: clock.boot_id() }
+    }
+
+    /// When `earlier` was, on today's boot-time clock.
+    pub fn moment_of(&self, earlier: &Self) -> (Moment, Anchor) {
+        if self.boot_id.is_some() && self.boot_id == earlier.boot_id {
+            return (earlier.boot, Anchor::ThisBoot);
+        }
+        let age = (self.wall - earlier.wall).num_milliseconds();
+        (Moment::from_millis(self.boot.as_millis().saturating_sub(age)), Anchor::WallClock)
+    }
+}
+
+/// By how far the wall clock stands off the boot-time clock: a change of this is a step of the wall clock.
+pub fn offset(now: &Now) -> TimeDelta {
+    now.wall - DateTime::UNIX_EPOCH - TimeDelta::milliseconds(now.boot.as_millis())
 }
 
 /// The machine's own clocks.
@@ -23,7 +72,14 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    /// Counted from the first time anybody asked: only distances matter. The clock runs on through a suspend.
+    #[cfg(target_os = "linux")]
+    fn boot(&self) -> Moment {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Moment::from_millis(time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000))
+    }
+
+    /// Counted from the first time anybody asked: without a boot id only distances matter.
+    #[cfg(not(target_os = "linux"))]
     fn boot(&self) -> Moment {
         static START: OnceLock<boot_time::Instant> = OnceLock::new();
         let elapsed = START.get_or_init(boot_time::Instant::now).elapsed();
@@ -33,5 +89,48 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     fn now(&self) -> Now {
         Now { boot: self.boot(), wall: Utc::now(), dice: RandomState::new().hash_one(()) }
+    }
+
+    /// Linux tells it; elsewhere a restart goes by the wall clock.
+    fn boot_id(&self) -> Option<u128> {
+        static BOOT_ID: OnceLock<Option<u128>> = OnceLock::new();
+        *BOOT_ID.get_or_init(|| {
+            let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(boot: i64, wall: i64, boot_id: Option<u128>) -> Stamp {
+        let wall = DateTime::from_timestamp_millis(wall).unwrap();
+        Stamp { boot: Moment::from_millis(boot), wall, boot_id }
+    }
+
+    #[test]
+    fn within_a_boot_the_wall_clock_may_say_what_it_likes() {
+        let now = stamp(9_000, -5_000_000, Some(1));
+        let (then, anchor) = now.moment_of(&stamp(4_000, 77_000_000, Some(1)));
+        assert_eq!((then, anchor), (Moment::from_millis(4_000), Anchor::ThisBoot));
+    }
+
+    #[test]
+    fn across_boots_the_wall_clock_is_all_there_is() {
+        let now = stamp(9_000, 100_000, Some(2));
+        for boot_id in [Some(1), None] {
+            let (then, anchor) = now.moment_of(&stamp(4_000, 40_000, boot_id));
+            assert_eq!((then, anchor), (Moment::from_millis(-51_000), Anchor::WallClock));
+        }
+        assert_eq!(stamp(1, 1, None).moment_of(&stamp(9, 1, None)).1, Anchor::WallClock);
+    }
+
+    #[test]
+    fn this_machine_tells_its_time() {
+        let (one, other) = (SystemClock.boot(), SystemClock.boot());
+        assert!(one <= other && one > Moment::default());
+        assert_eq!(SystemClock.boot_id().is_some(), cfg!(target_os = "linux"));
     }
 }

@@ -6,18 +6,20 @@
 mod folders;
 mod values;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use procurify_token_protocol::CredentialName;
 use serde::Deserialize;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
-use crate::refresh::Policy;
+use crate::refresh::{Policy, Terms};
 
 pub use folders::Folders;
-pub use values::{AbsolutePath, Concurrency, MaxConnections, Share};
+pub use values::{AbsolutePath, Concurrency, MaxConnections, Rate, Share, Tokens};
 
 use values::{duration, level};
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub issuer: IssuerConfig,
     /// When tokens are refreshed.
     pub refresh: RefreshConfig,
+    /// How many tokens may be issued.
+    pub budget: BudgetConfig,
+    /// What single credentials have of their own.
+    pub credential: HashMap<CredentialName, CredentialConfig>,
     /// The log.
     pub log: LogConfig,
 }
@@ -93,6 +99,8 @@ pub struct RefreshConfig {
     pub to: Share,
     /// How many token requests may be out at once.
     pub concurrency: Concurrency,
+    /// How many token requests may go out in any second.
+    pub rate: Rate,
     /// The longest wait between two attempts after transient failures.
     #[serde(deserialize_with = "duration")]
     pub backoff_cap: Duration,
@@ -105,13 +113,44 @@ impl Default for RefreshConfig {
     fn default() -> Self {
         let policy = Policy::default();
         Self {
-            from: Share(policy.refresh_from),
-            to: Share(policy.refresh_to),
+            from: Share(policy.terms.refresh_from),
+            to: Share(policy.terms.refresh_to),
             concurrency: Concurrency(policy.concurrency),
+            rate: Rate(policy.rate),
             backoff_cap: policy.backoff_cap,
             probe_interval: policy.probe_interval,
         }
     }
+}
+
+/// `[budget]`: of each credential.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct BudgetConfig {
+    /// How many tokens may be issued in any hour.
+    pub per_hour: Tokens,
+    /// How many tokens may be issued in any 24 hours.
+    pub per_day: Tokens,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self { per_hour: Tokens(Terms::DEFAULT.per_hour), per_day: Tokens(Terms::DEFAULT.per_day) }
+    }
+}
+
+/// `[credential."NAME"]`: what is not said here is as for all.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CredentialConfig {
+    /// As in `[refresh]`.
+    pub from: Option<Share>,
+    /// As in `[refresh]`.
+    pub to: Option<Share>,
+    /// As in `[budget]`.
+    pub per_hour: Option<Tokens>,
+    /// As in `[budget]`.
+    pub per_day: Option<Tokens>,
 }
 
 /// `[log]`
@@ -149,10 +188,12 @@ pub enum ConfigError {
         error: Box<toml::de::Error>,
     },
     /// `from` lies behind `to`.
-    #[error("in the configuration {}: [refresh] from must not be greater than to", .path.display())]
+    #[error("in the configuration {}: {table} from must not be greater than to", .path.display())]
     RefreshRange {
         /// The file.
         path: PathBuf,
+        /// The table in it.
+        table: String,
     },
     /// There is no home folder to put things in.
     #[error("there is no home folder: set HOME, or use --system for a service")]
@@ -172,21 +213,46 @@ impl Config {
         };
         let malformed = |error| ConfigError::Malformed { path: path.to_owned(), error: Box::new(error) };
         let config: Self = toml::from_str(&text).map_err(malformed)?;
-        if config.refresh.from.0 > config.refresh.to.0 {
-            return Err(ConfigError::RefreshRange { path: path.to_owned() });
+        let range = |table: String, terms: Terms| {
+            let is_range = terms.refresh_from <= terms.refresh_to;
+            is_range.then_some(()).ok_or_else(|| ConfigError::RefreshRange { path: path.to_owned(), table })
+        };
+        let policy = config.policy();
+        range("[refresh]".to_owned(), policy.terms)?;
+        for (name, terms) in policy.exceptions {
+            range(format!("[credential.\"{name}\"]"), terms)?;
         }
         Ok(config)
     }
 
     /// The Keeper's settings.
     pub fn policy(&self) -> Policy {
-        Policy {
+        let terms = Terms {
             refresh_from: self.refresh.from.0,
             refresh_to: self.refresh.to.0,
+            per_hour: self.budget.per_hour.0,
+            per_day: self.budget.per_day.0,
+        };
+        Policy {
+            terms,
+            exceptions: self.credential.iter().map(|(name, own)| (name.clone(), own.terms(terms))).collect(),
+            rate: self.refresh.rate.0,
             backoff_cap: self.refresh.backoff_cap,
             probe_interval: self.refresh.probe_interval,
             concurrency: self.refresh.concurrency.0,
             ticket_life: self.issuer.request_timeout + TICKET_MARGIN,
+        }
+    }
+}
+
+impl CredentialConfig {
+    /// With everything that is not said taken from what holds for all.
+    fn terms(&self, general: Terms) -> Terms {
+        Terms {
+            refresh_from: self.from.map_or(general.refresh_from, |share| share.0),
+            refresh_to: self.to.map_or(general.refresh_to, |share| share.0),
+            per_hour: self.per_hour.map_or(general.per_hour, |tokens| tokens.0),
+            per_day: self.per_day.map_or(general.per_day, |tokens| tokens.0),
         }
     }
 }
@@ -219,7 +285,7 @@ mod tests {
         assert_eq!(read(DEFAULT_CONFIG).unwrap(), Config::default());
         assert_eq!(read(&uncommented).unwrap(), Config::default());
         let keys = DEFAULT_CONFIG.lines().filter(|line| line.starts_with("#= ")).count();
-        assert_eq!(keys, 14, "every key is shown");
+        assert_eq!(keys, 17, "every key is shown");
     }
 
     #[test]
@@ -238,10 +304,24 @@ mod tests {
             "[refresh]\nfrom = 0.99",
             "[refresh]\nfrom = 0.9\nto = 0.8",
             "[refresh]\nconcurrency = 0",
+            "[refresh]\nrate = 0",
+            "[budget]\nper-hour = 0",
+            "[credential.acme]\nfrom = 0.95",
+            "[credential.\"a b\"]\nfrom = 0.5",
             "[log]\nlevel = \"loud\"",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_credential_may_have_terms_of_its_own() {
+        let config =
+            read("[budget]\nper-hour = 9\n[credential.\"acme/jobs\"]\nfrom = 0.5\nper-day = 99").unwrap();
+        let policy = config.policy();
+        let own = policy.terms_of(&"acme/jobs".parse().unwrap());
+        assert_eq!(own, Terms { refresh_from: 0.5, refresh_to: 0.9, per_hour: 9, per_day: 99 });
+        assert_eq!(policy.terms_of(&"acme".parse().unwrap()), Terms { per_hour: 9, ..Terms::DEFAULT });
     }
 
     #[test]

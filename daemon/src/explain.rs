@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use procurify_token_protocol::{
     CredentialName, Failure, FailureClass, FailureCode, FailureReport, Refusal, RefusalCode,
 };
@@ -186,6 +186,9 @@ pub fn refused(name: &CredentialName, refused: &Refused) -> Refusal {
 pub fn failed(name: &CredentialName, failure: &Failure, retry_in: Option<Duration>) -> Refusal {
     let (code, retry_after) = match failure.code.class() {
         FailureClass::Transient => (RefusalCode::UPSTREAM_UNAVAILABLE, retry_in),
+        FailureClass::Throttled if failure.code == FailureCode::BUDGET_SPENT => {
+            (RefusalCode::BUDGET_SPENT, retry_in)
+        }
         FailureClass::Throttled => (RefusalCode::THROTTLED, retry_in),
         FailureClass::Rejected => (RefusalCode::REJECTED, None),
         FailureClass::Misconfigured => (RefusalCode::MISCONFIGURED, None),
@@ -207,6 +210,17 @@ pub fn report(name: &CredentialName, failure: &Failure, at: DateTime<Utc>, attem
     }
 }
 
+/// This machine's clock or Procurify's is wrong.
+pub fn skewed(server_ahead: TimeDelta) -> String {
+    let seconds = server_ahead.num_seconds();
+    let side = if seconds > 0 { "behind" } else { "ahead of" };
+    let distance = humantime::format_duration(Duration::from_secs(seconds.unsigned_abs()));
+    format!(
+        "This machine's clock is {distance} {side} Procurify's. Tokens are refreshed in time all the same, but the times \
+         shown here are off by that; timedatectl says whether the clock is synchronised."
+    )
+}
+
 fn what_happened(name: &CredentialName, failure: &Failure) -> String {
     let cause = match failure.code {
         FailureCode::NAME_NOT_RESOLVED => "the host name of the token URL cannot be resolved",
@@ -218,6 +232,7 @@ fn what_happened(name: &CredentialName, failure: &Failure) -> String {
         FailureCode::TOKENS_REFUSED => {
             "the API answered 401 to two new tokens in a row, so the next one waits"
         }
+        FailureCode::BUDGET_SPENT => "as many tokens were issued lately as its budget allows",
         FailureCode::THROTTLED => "Procurify asks to be left alone for a while",
         FailureCode::CREDENTIALS_REJECTED => "Procurify rejects the client id or the client secret",
         FailureCode::ACCESS_DENIED => "Procurify knows these client credentials but denies them a token",
@@ -273,6 +288,10 @@ fn advice(name: &CredentialName, code: FailureCode) -> String {
         FailureCode::NOT_OAUTH | FailureCode::REQUEST_REFUSED | FailureCode::TOO_LARGE => {
             format!("check token URL, audience and body encoding: procurify-token status {name}")
         }
+        FailureCode::BUDGET_SPENT => format!(
+            "a token is asked for by itself when the budget frees up; procurify-token refresh {name} --over-budget asks \
+             at once; [budget] in the configuration sets it"
+        ),
         FailureCode::THROTTLED => {
             format!("it is tried again by itself; procurify-token refresh {name} --retry asks at once")
         }

@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use procurify_token_protocol::CredentialName;
+use procurify_token_protocol::frame::{Frame, HEAD, Kind};
+use procurify_token_protocol::{Answer, CredentialName, TokenGrant, codec};
 use zeroize::Zeroizing;
 
 use crate::refresh::Moment;
@@ -27,6 +28,23 @@ pub struct Ready {
     pub expires: Moment,
 }
 
+impl Ready {
+    /// Encodes the reply for a token that ends at `expires`; `None` for one that does not fit into a frame.
+    pub fn new(grant: TokenGrant, expires: Moment) -> Option<Self> {
+        let frame = codec::encode_reply(0, &Ok(Answer::Token(grant))).ok()?;
+        Some(Self { frame, expires })
+    }
+
+    /// What is granted. The frame is the only home of the token in memory, so it is read back from there.
+    pub fn grant(&self) -> Option<TokenGrant> {
+        let frame = Frame { kind: Kind::Answer, request_id: 0, body: self.frame.get(HEAD..)? };
+        match codec::decode_reply(frame) {
+            Ok(Ok(Answer::Token(grant))) => Some(grant),
+            _ => None,
+        }
+    }
+}
+
 /// Without the frame, which holds the token.
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,10 +60,10 @@ impl Lookup {
     }
 
     /// Puts a reply in place of whatever was there, or takes it away.
-    pub fn publish(&self, name: &CredentialName, ready: Option<Ready>) {
+    pub fn publish(&self, name: &CredentialName, ready: Option<Arc<Ready>>) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         match ready {
-            Some(ready) => drop(table.insert(name.clone(), Arc::new(ready))),
+            Some(ready) => drop(table.insert(name.clone(), ready)),
             None => drop(table.remove(name)),
         }
     }
@@ -59,7 +77,7 @@ mod tests {
     fn debug_shows_no_token() {
         let (lookup, expires) = (Lookup::default(), Moment::from_millis(1));
         let frame = Zeroizing::new(vec![201, 202, 203]);
-        lookup.publish(&"acme".parse().unwrap(), Some(Ready { frame, expires }));
+        lookup.publish(&"acme".parse().unwrap(), Some(Ready { frame, expires }.into()));
         let shown = format!("{lookup:?}");
         assert!(shown.contains("acme") && !shown.contains("201"), "{shown}");
     }
@@ -70,7 +88,7 @@ mod tests {
         let at = Moment::from_millis;
         let found = |min_ttl, now| lookup.find(&name, Duration::from_millis(min_ttl), at(now)).is_some();
         assert!(!found(0, 0));
-        lookup.publish(&name, Some(Ready { frame: Zeroizing::default(), expires: at(1000) }));
+        lookup.publish(&name, Some(Ready { frame: Zeroizing::default(), expires: at(1000) }.into()));
         assert!(found(0, 999) && found(1000, 0));
         assert!(!found(0, 1000) && !found(1001, 0) && !found(0, 2000));
         lookup.publish(&name, None);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessToken, Audience, BaseUrl, BodyEncoding, ClientId, CredentialName, Description, FailureCode,
-    Fingerprint, RequestId, TokenUrl,
+    Fingerprint, Refusal, RequestId, TokenUrl,
 };
 
 /// One answer.
@@ -37,6 +37,19 @@ pub enum Answer {
         /// Where its key file is, where it has one.
         key_file: Option<String>,
     },
+    /// 6: what a watched credential has come to.
+    Watched(Box<Watched>),
+}
+
+/// What a watched credential has come to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Watched {
+    /// Names this state; another state of the same credential has another revision, after a restart of the daemon too.
+    pub revision: u64,
+    /// The token, while a valid one is held.
+    pub token: Option<TokenGrant>,
+    /// Why the last token request brought none, where it failed.
+    pub refusal: Option<Refusal>,
 }
 
 /// A token and where it may be sent.
@@ -81,6 +94,21 @@ pub struct CredentialStatus {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// How the last token request failed, where it did.
     pub last_failure: Option<FailureReport>,
+    /// How many tokens were issued, and how many may be.
+    pub budget: BudgetStatus,
+}
+
+/// The budget of issued tokens of one credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// How many were issued in the last hour.
+    pub issued_in_hour: u32,
+    /// How many may be, in any hour.
+    pub per_hour: u32,
+    /// How many were issued in the last 24 hours.
+    pub issued_in_day: u32,
+    /// How many may be, in any 24 hours.
+    pub per_day: u32,
 }
 
 /// A token that is held; never the token itself.

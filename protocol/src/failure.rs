@@ -42,7 +42,7 @@ pub struct FailureCode(u16);
 pub enum FailureClass {
     /// 1xx: tried again by itself, soon.
     Transient,
-    /// 2xx: the server asked for patience.
+    /// 2xx: the server, or the credential's own budget, asks for patience.
     Throttled,
     /// 3xx: these client credentials will not work again until somebody changes them.
     Rejected,
@@ -69,6 +69,8 @@ stable_codes! {
 
     /// 429.
     THROTTLED = 201, "throttled";
+    /// As many tokens were issued for the credential as its budget allows, so nothing was sent.
+    BUDGET_SPENT = 202, "budget-spent";
 
     /// 401: unknown client id or wrong client secret.
     CREDENTIALS_REJECTED = 301, "credentials-rejected";

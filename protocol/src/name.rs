@@ -81,8 +81,10 @@ impl CredentialName {
 
     /// The domain that the credential's tokens are for.
     pub fn domain(&self) -> Domain {
-        let (domain, _) = self.0.split_once('/').unwrap_or((&self.0, ""));
-        Domain(domain.into())
+        Domain(match self.0.split_once('/') {
+            Some((domain, _)) => domain.into(),
+            None => Arc::clone(&self.0),
+        })
     }
 
     /// The part behind the slash, where there is one.

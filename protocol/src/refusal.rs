@@ -99,6 +99,8 @@ stable_codes! {
     BUSY = 603, "busy";
     /// The daemon is stopping.
     STOPPING = 604, "stopping";
+    /// As many tokens were issued for the credential as its budget allows, and no valid one is held.
+    BUDGET_SPENT = 605, "budget-spent";
 
     /// The daemon failed; its log says how.
     INTERNAL = 700, "internal";

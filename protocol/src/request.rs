@@ -91,8 +91,8 @@ pub enum Request {
     Refresh {
         /// Whose token.
         name: CredentialName,
-        /// Whether to try even though Procurify rejected these client credentials or asked for patience.
-        retry: bool,
+        /// What the request may disregard.
+        mode: RefreshMode,
         /// How long the caller is willing to wait.
         deadline: Duration,
     },
@@ -104,10 +104,34 @@ pub enum Request {
     },
     /// 14: stop the daemon. Answered by [`Answer::Done`](crate::Answer::Done).
     Stop,
+    /// 15: be told when a credential has another token, none any more, or when a token request for it fails. Answered by
+    /// [`Answer::Watched`](crate::Answer::Watched) as soon as there is something to tell beyond the revision that was
+    /// `seen`, and at the deadline in any case; ask again with the revision of the answer. Whoever is slow to ask again
+    /// is told of the latest only.
+    Watch {
+        /// Which credential.
+        name: CredentialName,
+        /// The revision of the answer before; `None` is answered at once.
+        seen: Option<u64>,
+        /// How long the caller is willing to wait.
+        deadline: Duration,
+    },
 }
 
 /// How many requests this version knows: their numbers are below it.
-pub const REQUEST_COUNT: u32 = 15;
+pub const REQUEST_COUNT: u32 = 16;
+
+/// What a refresh that somebody asked for may disregard; each mode includes the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RefreshMode {
+    /// 0: nothing.
+    #[default]
+    Plain,
+    /// 1: that Procurify rejected the client credentials or asked for patience.
+    Retry,
+    /// 2: that the credential's budget of issued tokens is spent.
+    OverBudget,
+}
 
 /// What opens a vault.
 #[derive(Debug, Serialize, Deserialize)]

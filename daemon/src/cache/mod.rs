@@ -1,9 +1,10 @@
-//! The token cache: sealed access tokens that outlive a restart. Losing it costs requests, never secrets.
+//! The token cache: what outlives a restart beside the vault. Losing it costs requests, never secrets.
 //!
-//! A redb file with one table: under the keyed hash of a credential's name stands a box (`vault/seal.rs`, purpose
-//! `cached token`, associated data: the hashed name) with one record: token · when it was requested · version of the
-//! pair it was issued to. So the file shows neither names nor tokens, and a record opens in its own place only. What a
-//! later version keeps here gets a table of its own.
+//! A redb file with two tables, both under the keyed hash of a credential's name: its sealed token, and its sealed
+//! history (when tokens were issued, and why and until when requests wait). Each record is a box (`vault/seal.rs`,
+//! associated data: the hashed name) and begins with the time it was written by all clocks; every other time in it is
+//! reckoned from that one, so that a reader needs one conversion to today's clock. The file shows neither names nor
+//! tokens, and a record opens in its own place only. What a later version keeps here gets a table of its own.
 //!
 //! Nothing in the file is precious, so nothing in it is ever an error for a reader: what does not open is absent, and a
 //! file that is not ours, or not whole, is replaced by a new one. redb may panic over a file that was changed behind
@@ -18,13 +19,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use procurify_token_protocol::{AccessToken, CredentialName};
+use chrono::DateTime;
+use procurify_token_protocol::{AccessToken, CredentialName, Failure};
 use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::clock::{Anchor, Stamp};
+use crate::refresh::{History, Moment, Setback};
 use crate::vault::{self, CacheKeys, record};
 
 /// A token as it is kept over a restart.
@@ -32,10 +35,43 @@ use crate::vault::{self, CacheKeys, record};
 pub struct CachedToken {
     /// The token.
     pub token: Arc<AccessToken>,
-    /// When it was requested, to the millisecond.
-    pub issued_at: DateTime<Utc>,
+    /// When it was requested.
+    pub issued: Moment,
+    /// When it ends.
+    pub expires: Moment,
     /// The version of the pair of client credentials that it was issued to.
     pub pair_version: u64,
+}
+
+/// What is to be written of one credential.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// Which credential.
+    pub name: &'a CredentialName,
+    /// What becomes of its token.
+    pub token: TokenChange,
+    /// Its history, for the pair of this version.
+    pub history: (History, u64),
+}
+
+/// What becomes of the token that is kept.
+#[derive(Clone, Debug)]
+pub enum TokenChange {
+    /// It stays.
+    Leave,
+    /// It is forgotten.
+    Forget,
+    /// This one takes its place.
+    Store(CachedToken),
+}
+
+/// What an earlier run has left of a credential.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Its token, and what its life was reckoned by. Whether it still lives is not judged.
+    pub token: Option<(CachedToken, Anchor)>,
+    /// Its history, and the version of the pair that its setback is about.
+    pub history: (History, u64),
 }
 
 /// The open cache. All calls block on the disk.
@@ -72,34 +108,78 @@ impl Cache {
         }
     }
 
-    /// The token kept for a credential. One that was sealed with another vault's key, or is damaged, counts as absent.
-    pub fn load(&self, name: &CredentialName) -> Option<CachedToken> {
+    /// What is kept of a credential. What was sealed with another vault's key, or is damaged, counts as absent.
+    pub fn load(&self, name: &CredentialName, now: &Stamp) -> Kept {
         let hashed = self.keys.hashed_name(name);
         let sealed = unwinding(|| {
-            let table = self.database.begin_read()?.open_table(TOKENS)?;
-            Ok(table.get(&hashed)?.map(|value| value.value().to_vec()))
+            let reading = self.database.begin_read()?;
+            let find = |table: Table| match reading.open_table(table) {
+                Ok(table) => Ok(table.get(&hashed)?.map(|value| value.value().to_vec())),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(redb::Error::from(error)),
+            };
+            Ok((find(TOKENS)?, find(HISTORIES)?))
         });
-        let plaintext = self.keys.open_token(&hashed, &sealed.ok()??).ok()?;
-        let OpenRecord { token, issued_at, pair_version } = record::decode(&plaintext)?;
-        Some(CachedToken { token: Arc::new(token), issued_at, pair_version })
+        let (token, history) = sealed.unwrap_or_default();
+        let token = token.and_then(|sealed| self.open_token(&hashed, &sealed, now));
+        let history = history.and_then(|sealed| self.open_history(&hashed, &sealed, now));
+        Kept { token, history: history.unwrap_or_default() }
     }
 
-    /// Keeps a token, in place of an older one; on the disk when it returns.
+    fn open_token(&self, hashed: &[u8; 32], sealed: &[u8], now: &Stamp) -> Option<(CachedToken, Anchor)> {
+        let plaintext = self.keys.open_token(hashed, sealed).ok()?;
+        let record: OpenRecord = record::decode(&plaintext)?;
+        let (then, anchor) = now.moment_of(&record.written.stamp()?);
+        let token = CachedToken {
+            token: Arc::new(record.token),
+            issued: after(then, record.issued),
+            expires: after(then, record.expires),
+            pair_version: record.pair_version,
+        };
+        Some((token, anchor))
+    }
+
+    fn open_history(&self, hashed: &[u8; 32], sealed: &[u8], now: &Stamp) -> Option<(History, u64)> {
+        let plaintext = self.keys.open_history(hashed, sealed).ok()?;
+        let record: HistoryRecord = record::decode(&plaintext)?;
+        // Nothing was written in the future: a clock that was ahead must not make anybody wait for it.
+        let then = now.moment_of(&record.written.stamp()?).0.min(now.boot);
+        let setback = record.setback.and_then(|setback| {
+            let SetbackRecord { failure, at, in_a_row, until } = setback;
+            let at = DateTime::from_timestamp_millis(at)?;
+            Some(Setback { failure, at, in_a_row, until: after(then, until) })
+        });
+        let issued = record.issued.into_iter().map(|at| after(then, at)).collect();
+        let history = History { issued, setback, refused_in_a_row: record.refused_in_a_row };
+        Some((history, record.pair_version))
+    }
+
+    /// Writes what has become of some credentials; on the disk, all of it, when it returns.
     ///
     /// # Errors
     /// [`CacheError::Storage`].
-    pub fn store(&mut self, name: &CredentialName, cached: &CachedToken) -> Result<(), CacheError> {
-        let hashed = self.keys.hashed_name(name);
-        let CachedToken { token, issued_at, pair_version } = cached;
-        let record = Record { token, issued_at: *issued_at, pair_version: *pair_version };
-        let sealed = self.keys.seal_token(&hashed, &record::encode(&record));
+    pub fn store(&mut self, entries: &[Entry<'_>], now: &Stamp) -> Result<(), CacheError> {
         self.write(|transaction| {
-            transaction.open_table(TOKENS)?.insert(&hashed, &*sealed)?;
+            let mut tokens = transaction.open_table(TOKENS)?;
+            let mut histories = transaction.open_table(HISTORIES)?;
+            for Entry { name, token, history } in entries {
+                let hashed = self.keys.hashed_name(name);
+                match token {
+                    TokenChange::Leave => {}
+                    TokenChange::Forget => drop(tokens.remove(&hashed)?),
+                    TokenChange::Store(cached) => {
+                        let record = record::encode(&Record::new(cached, now));
+                        drop(tokens.insert(&hashed, &*self.keys.seal_token(&hashed, &record))?);
+                    }
+                }
+                let record = record::encode(&HistoryRecord::new(history, now));
+                histories.insert(&hashed, &*self.keys.seal_history(&hashed, &record))?;
+            }
             Ok(())
         })
     }
 
-    /// Forgets the token of a credential, if one is kept.
+    /// Forgets all that is kept of a credential.
     ///
     /// # Errors
     /// [`CacheError::Storage`].
@@ -107,6 +187,7 @@ impl Cache {
         let hashed = self.keys.hashed_name(name);
         self.write(|transaction| {
             transaction.open_table(TOKENS)?.remove(&hashed)?;
+            transaction.open_table(HISTORIES)?.remove(&hashed)?;
             Ok(())
         })
     }
@@ -122,6 +203,7 @@ impl Cache {
         let known: HashSet<_> = names.into_iter().map(|name| self.keys.hashed_name(name.borrow())).collect();
         self.write(|transaction| {
             transaction.open_table(TOKENS)?.retain(|hashed, _| known.contains(hashed))?;
+            transaction.open_table(HISTORIES)?.retain(|hashed, _| known.contains(hashed))?;
             Ok(())
         })
     }
@@ -173,21 +255,102 @@ pub enum CacheError {
     Storage(redb::Error),
 }
 
+/// When a record was written, by all clocks, in milliseconds.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Written {
+    wall: i64,
+    boot: i64,
+    boot_id: Option<[u8; 16]>,
+}
+
+impl Written {
+    fn at(now: &Stamp) -> Self {
+        let boot_id = now.boot_id.map(u128::to_be_bytes);
+        Self { wall: now.wall.timestamp_millis(), boot: now.boot.as_millis(), boot_id }
+    }
+
+    fn stamp(self) -> Option<Stamp> {
+        Some(Stamp {
+            wall: DateTime::from_timestamp_millis(self.wall)?,
+            boot: Moment::from_millis(self.boot),
+            boot_id: self.boot_id.map(u128::from_be_bytes),
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct Record<'a> {
+    written: Written,
     token: &'a AccessToken,
-    #[serde(with = "chrono::serde::ts_milliseconds")]
-    issued_at: DateTime<Utc>,
+    issued: i64,
+    expires: i64,
     pair_version: u64,
+}
+
+impl<'a> Record<'a> {
+    fn new(cached: &'a CachedToken, now: &Stamp) -> Self {
+        let CachedToken { token, issued, expires, pair_version } = cached;
+        Self {
+            written: Written::at(now),
+            token,
+            issued: distance(now.boot, *issued),
+            expires: distance(now.boot, *expires),
+            pair_version: *pair_version,
+        }
+    }
 }
 
 /// The same, read.
 #[derive(Deserialize)]
 struct OpenRecord {
+    written: Written,
     token: AccessToken,
-    #[serde(with = "chrono::serde::ts_milliseconds")]
-    issued_at: DateTime<Utc>,
+    issued: i64,
+    expires: i64,
     pair_version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HistoryRecord {
+    written: Written,
+    pair_version: u64,
+    issued: Vec<i64>,
+    setback: Option<SetbackRecord>,
+    refused_in_a_row: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SetbackRecord {
+    failure: Failure,
+    at: i64,
+    in_a_row: u32,
+    until: i64,
+}
+
+impl HistoryRecord {
+    fn new((history, pair_version): &(History, u64), now: &Stamp) -> Self {
+        let setback = history.setback.as_ref().map(|setback| SetbackRecord {
+            failure: setback.failure.clone(),
+            at: setback.at.timestamp_millis(),
+            in_a_row: setback.in_a_row,
+            until: distance(now.boot, setback.until),
+        });
+        Self {
+            written: Written::at(now),
+            pair_version: *pair_version,
+            issued: history.issued.iter().map(|at| distance(now.boot, *at)).collect(),
+            setback,
+            refused_in_a_row: history.refused_in_a_row,
+        }
+    }
+}
+
+fn distance(from: Moment, to: Moment) -> i64 {
+    to.as_millis().saturating_sub(from.as_millis())
+}
+
+fn after(from: Moment, distance: i64) -> Moment {
+    Moment::from_millis(from.as_millis().saturating_add(distance))
 }
 
 enum Refused {
@@ -208,7 +371,7 @@ fn open_database(path: &Path) -> Result<Database, Refused> {
             .set_cache_size(MEMORY)
             .set_check_integrity_on_open(true)
             .create_with_backend(FileBackend::new(file)?)?;
-        check_table(&database)?;
+        check_tables(&database)?;
         Ok(database)
     });
     opened.map_err(|error| match error {
@@ -220,12 +383,16 @@ fn open_database(path: &Path) -> Result<Database, Refused> {
     })
 }
 
-/// The table has our types, or is not there yet.
-fn check_table(database: &Database) -> Result<(), redb::Error> {
-    match database.begin_read()?.open_table(TOKENS) {
-        Ok(_) | Err(TableError::TableDoesNotExist(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+/// The tables have our types, or are not there yet.
+fn check_tables(database: &Database) -> Result<(), redb::Error> {
+    let reading = database.begin_read()?;
+    for table in [TOKENS, HISTORIES] {
+        match reading.open_table(table) {
+            Ok(_) | Err(TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 /// Runs what may panic over a file that was changed behind redb's back.
@@ -251,7 +418,10 @@ fn close_to_others(_: &File) -> io::Result<()> {
     Ok(())
 }
 
-const TOKENS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("tokens 1");
+type Table = TableDefinition<'static, &'static [u8; 32], &'static [u8]>;
+
+const TOKENS: Table = TableDefinition::new("tokens 2");
+const HISTORIES: Table = TableDefinition::new("histories 1");
 
 // redb's own is 1 GiB; the whole daemon means to stay below 4 MB.
 const MEMORY: usize = 256 * 1024;

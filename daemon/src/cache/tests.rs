@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::panic;
+use std::time::Duration;
 
 use redb::ReadableTable;
 use rstest::rstest;
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::vault::{Key, Vault, VaultPaths, fingerprint};
+use procurify_token_protocol::FailureCode;
 
 const TOKEN: &str = "canary-eyJhbGciOiJSUzI1NiJ9.token";
 
@@ -42,9 +44,24 @@ impl Home {
         let home = Self::new();
         let (mut cache, condition) = home.open();
         assert_eq!(condition, Condition::New);
-        cache.store(&name("acme"), &cached(TOKEN)).unwrap();
+        store(&mut cache, "acme", cached(TOKEN)).unwrap();
         home
     }
+}
+
+fn stamp() -> Stamp {
+    let wall = DateTime::from_timestamp_millis(1_800_000_000_123).unwrap();
+    Stamp { boot: Moment::from_millis(7_000), wall, boot_id: Some(5) }
+}
+
+fn load(cache: &Cache, text: &str) -> Option<CachedToken> {
+    cache.load(&name(text), &stamp()).token.map(|(token, _)| token)
+}
+
+fn store(cache: &mut Cache, text: &str, token: CachedToken) -> Result<(), CacheError> {
+    let entry =
+        Entry { name: &name(text), token: TokenChange::Store(token), history: (History::default(), 7) };
+    cache.store(&[entry], &stamp())
 }
 
 fn name(text: &str) -> CredentialName {
@@ -54,16 +71,21 @@ fn name(text: &str) -> CredentialName {
 fn cached(text: &str) -> CachedToken {
     let value = text.into();
     let print = fingerprint(&value);
-    let issued_at = DateTime::from_timestamp_millis(1_800_000_000_123).unwrap();
-    let token = AccessToken::new(value, print, issued_at + chrono::TimeDelta::hours(24)).unwrap();
-    CachedToken { token: Arc::new(token), issued_at, pair_version: 7 }
+    let token = AccessToken::new(value, print, stamp().wall + chrono::TimeDelta::hours(24)).unwrap();
+    let issued = stamp().boot;
+    CachedToken {
+        token: Arc::new(token),
+        issued,
+        expires: issued + Duration::from_hours(24),
+        pair_version: 7,
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests compare tokens")]
 fn shown(cached: &CachedToken) -> String {
-    let CachedToken { token, issued_at, pair_version } = cached;
+    let CachedToken { token, issued, expires, pair_version } = cached;
     let text = token.secret().expose_secret();
-    format!("{text} {} {} {issued_at} {pair_version}", token.fingerprint(), token.expires_at())
+    format!("{text} {} {} {issued:?} {expires:?} {pair_version}", token.fingerprint(), token.expires_at())
 }
 
 #[test]
@@ -71,19 +93,83 @@ fn a_restart_keeps_the_tokens() {
     let home = Home::with_token();
     let (cache, condition) = home.open();
     assert_eq!(condition, Condition::Kept);
-    assert_eq!(shown(&cache.load(&name("acme")).unwrap()), shown(&cached(TOKEN)));
-    assert!(cache.load(&name("acme/reporting")).is_none());
+    assert_eq!(shown(&load(&cache, "acme").unwrap()), shown(&cached(TOKEN)));
+    assert!(load(&cache, "acme/reporting").is_none());
+}
+
+fn history() -> History {
+    let minutes = |minutes| stamp().boot + Duration::from_mins(minutes);
+    let failure = Failure { retry_after: Some(Duration::from_hours(2)), ..FailureCode::THROTTLED.into() };
+    let setback = Setback {
+        failure,
+        at: DateTime::from_timestamp_millis(1_800_000_000_000).unwrap(),
+        in_a_row: 3,
+        until: minutes(120),
+    };
+    History {
+        issued: vec![stamp().boot - Duration::from_mins(50), stamp().boot],
+        setback: Some(setback),
+        refused_in_a_row: 2,
+    }
+}
+
+fn with_history() -> Home {
+    let home = Home::new();
+    let entry = Entry { name: &name("acme"), token: TokenChange::Leave, history: (history(), 7) };
+    home.open().0.store(&[entry], &stamp()).unwrap();
+    home
+}
+
+#[test]
+fn a_history_comes_back_as_it_was_whatever_the_wall_clock_says() {
+    let home = with_history();
+    let later = Stamp { boot: stamp().boot + Duration::from_mins(9), ..stamp() };
+    let wrong_wall = Stamp { wall: DateTime::UNIX_EPOCH, ..later };
+    for now in [stamp(), later, wrong_wall] {
+        assert_eq!(home.open().0.load(&name("acme"), &now).history, (history(), 7));
+    }
+    assert_eq!(home.open().0.load(&name("globex"), &stamp()).history, (History::default(), 0));
+}
+
+#[test]
+fn after_a_reboot_a_setback_lasts_no_longer_than_when_it_was_new() {
+    let home = with_history();
+    let rebooted = |wall_minutes: i64| {
+        let wall = stamp().wall + chrono::TimeDelta::minutes(wall_minutes);
+        let now = Stamp { boot: Moment::from_millis(500), wall, boot_id: Some(6) };
+        let history = home.open().0.load(&name("acme"), &now).history.0;
+        now.boot.until(history.setback.unwrap().until)
+    };
+    assert_eq!(rebooted(30), Duration::from_mins(90));
+    assert_eq!(rebooted(121), Duration::ZERO);
+    assert_eq!(rebooted(-100_000), Duration::from_hours(2), "the clock was ahead when it was written");
+}
+
+#[test]
+fn a_tokens_life_goes_by_the_boot_time_clock_within_a_boot_and_by_the_wall_clock_after_it() {
+    let home = Home::with_token();
+    let (cache, _) = home.open();
+    let life = |now: Stamp| {
+        let (token, anchor) = cache.load(&name("acme"), &now).token.unwrap();
+        (now.boot.until(token.expires), anchor)
+    };
+    let back = stamp().wall - chrono::TimeDelta::hours(20);
+    let on = Stamp { boot: stamp().boot + Duration::from_hours(20), wall: back, ..stamp() };
+    assert_eq!(life(on), (Duration::from_hours(4), Anchor::ThisBoot));
+    let wall = stamp().wall + chrono::TimeDelta::hours(20);
+    let rebooted = Stamp { boot: Moment::from_millis(1), wall, boot_id: Some(6) };
+    assert_eq!(life(rebooted), (Duration::from_hours(4), Anchor::WallClock));
 }
 
 #[test]
 fn a_token_is_replaced_and_forgotten() {
     let home = Home::with_token();
     let (mut cache, _) = home.open();
-    cache.store(&name("acme"), &cached("newer")).unwrap();
-    assert_eq!(shown(&cache.load(&name("acme")).unwrap()), shown(&cached("newer")));
+    store(&mut cache, "acme", cached("newer")).unwrap();
+    assert_eq!(shown(&load(&cache, "acme").unwrap()), shown(&cached("newer")));
     cache.forget(&name("acme")).unwrap();
     cache.forget(&name("acme")).unwrap();
-    assert!(cache.load(&name("acme")).is_none());
+    assert!(load(&cache, "acme").is_none());
 }
 
 #[test]
@@ -91,10 +177,10 @@ fn what_is_not_retained_is_forgotten() {
     let home = Home::with_token();
     let (mut cache, _) = home.open();
     for other in ["beta", "gamma"] {
-        cache.store(&name(other), &cached(other)).unwrap();
+        store(&mut cache, other, cached(other)).unwrap();
     }
     cache.retain([&name("beta"), &name("unheard-of")]).unwrap();
-    let kept = ["acme", "beta", "gamma"].map(|text| cache.load(&name(text)).is_some());
+    let kept = ["acme", "beta", "gamma"].map(|text| load(&cache, text).is_some());
     assert_eq!(kept, [false, true, false]);
 }
 
@@ -103,10 +189,10 @@ fn another_vaults_keys_see_nothing_and_the_file_is_not_blamed() {
     let home = Home::with_token();
     let (mut cache, condition) = Cache::open(&home.path(), Home::new().keys()).unwrap();
     assert_eq!(condition, Condition::Kept);
-    assert!(cache.load(&name("acme")).is_none());
+    assert!(load(&cache, "acme").is_none());
     cache.retain([&name("acme")]).unwrap();
     drop(cache);
-    assert!(home.open().0.load(&name("acme")).is_none(), "another vault's records are cleared away");
+    assert!(load(&home.open().0, "acme").is_none(), "another vault's records are cleared away");
 }
 
 #[test]
@@ -123,22 +209,22 @@ fn a_record_opens_in_its_own_place_only() {
             Ok(())
         })
         .unwrap();
-    assert!(cache.load(&name("beta")).is_none(), "moved");
-    assert!(cache.load(&name("acme")).is_none(), "cut");
+    assert!(load(&cache, "beta").is_none(), "moved");
+    assert!(load(&cache, "acme").is_none(), "cut");
 }
 
 #[test]
 fn the_file_shows_neither_tokens_nor_names() {
     let home = Home::with_token();
     let (mut cache, _) = home.open();
-    cache.store(&name("acme/reporting"), &cached(TOKEN)).unwrap();
+    store(&mut cache, "acme/reporting", cached(TOKEN)).unwrap();
     cache.forget(&name("acme")).unwrap();
     drop(cache);
     let bytes = fs::read(home.path()).unwrap();
     for text in ["canary", "eyJhbGciOiJSUzI1NiJ9", "acme", "reporting"] {
         assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
     }
-    assert!(bytes.windows(8).any(|window| window == b"tokens 1"), "the search finds what is there");
+    assert!(bytes.windows(8).any(|window| window == b"tokens 2"), "the search finds what is there");
 }
 
 #[test]
@@ -165,7 +251,7 @@ fn the_file_and_its_folders_are_closed_to_others() {
     fs::remove_file(path).unwrap();
     let database = Database::create(path).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(TableDefinition::<u64, u64>::new("tokens 1")).unwrap().insert(1, 2).unwrap();
+    transaction.open_table(TableDefinition::<u64, u64>::new("tokens 2")).unwrap().insert(1, 2).unwrap();
     transaction.commit().unwrap();
 })]
 fn a_file_that_cannot_be_used_is_replaced(#[case] spoil: fn(&Path)) {
@@ -173,14 +259,11 @@ fn a_file_that_cannot_be_used_is_replaced(#[case] spoil: fn(&Path)) {
     spoil(&home.path());
     let (mut cache, condition) = home.open();
     assert_eq!(condition, Condition::Replaced);
-    assert!(cache.load(&name("acme")).is_none());
-    cache.store(&name("acme"), &cached(TOKEN)).unwrap();
+    assert!(load(&cache, "acme").is_none());
+    store(&mut cache, "acme", cached(TOKEN)).unwrap();
     drop(cache);
     let (cache, condition) = home.open();
-    assert_eq!(
-        (condition, shown(&cache.load(&name("acme")).unwrap())),
-        (Condition::Kept, shown(&cached(TOKEN)))
-    );
+    assert_eq!((condition, shown(&load(&cache, "acme").unwrap())), (Condition::Kept, shown(&cached(TOKEN))));
 }
 
 /// Also without a panic that is caught: where panics abort, one over a damaged file would come again at every start.
@@ -213,12 +296,12 @@ fn damage_anywhere_never_breaks_the_cache() {
         bent[at] ^= 0x5a;
         fs::write(home.path(), &bent).unwrap();
         let (mut cache, _) = home.open();
-        if let Some(found) = cache.load(&name("acme")) {
+        if let Some(found) = load(&cache, "acme") {
             assert_eq!(shown(&found), shown(&cached(TOKEN)), "damage at {at}");
         }
-        assert!(names.iter().all(|name| cache.load(name).is_none()), "damage at {at}");
-        cache.store(&name("acme"), &cached("newer")).unwrap();
-        assert_eq!(shown(&cache.load(&name("acme")).unwrap()), shown(&cached("newer")), "damage at {at}");
+        assert!(names.iter().all(|name| cache.load(name, &stamp()).token.is_none()), "damage at {at}");
+        store(&mut cache, "acme", cached("newer")).unwrap();
+        assert_eq!(shown(&load(&cache, "acme").unwrap()), shown(&cached("newer")), "damage at {at}");
         assert_eq!(PANICS.get(), 0, "damage at {at}");
     }
 }
@@ -229,13 +312,13 @@ fn a_cache_that_is_open_elsewhere_is_left_alone() {
     let (cache, _) = home.open();
     let second = Cache::open(&home.path(), home.keys()).unwrap_err();
     assert!(matches!(second, CacheError::InUse { .. }), "{second:?}");
-    assert!(cache.load(&name("acme")).is_some());
+    assert!(load(&cache, "acme").is_some());
 }
 
 #[test]
 fn debug_shows_no_token() {
     let home = Home::with_token();
     let (cache, _) = home.open();
-    let shown = format!("{cache:?} {:?}", cache.load(&name("acme")));
+    let shown = format!("{cache:?} {:?}", load(&cache, "acme"));
     assert!(!shown.contains("canary"), "{shown}");
 }

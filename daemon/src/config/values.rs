@@ -55,6 +55,36 @@ impl TryFrom<usize> for Concurrency {
     }
 }
 
+/// Requests a second, from 1 to 1,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Rate(pub(super) u32);
+
+impl TryFrom<u32> for Rate {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if (1..=1000).contains(&number) { Ok(Self(number)) } else { Err("write a number from 1 to 1000") }
+    }
+}
+
+/// Tokens issued, from 1 to 100,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Tokens(pub(super) u32);
+
+impl TryFrom<u32> for Tokens {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if (1..=100_000).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err("write a number from 1 to 100000")
+        }
+    }
+}
+
 /// From 16 to 65,536.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "usize")]

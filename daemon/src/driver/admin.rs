@@ -5,12 +5,12 @@
 use procurify_token_protocol::{Answer, CredentialName, Fingerprint, Refusal, Request};
 use tracing::{info, warn};
 
-use super::{Driver, VaultState};
+use super::Driver;
 use crate::access::Peer;
 use crate::clock::Clock;
 use crate::explain;
 use crate::issuer::TokenIssuer;
-use crate::refresh::Now;
+use crate::refresh::{History, Now};
 use crate::vault::ChangeError;
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
@@ -18,7 +18,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn administer(&mut self, request: Request, peer: Peer) -> Result<Answer, Refusal> {
         let now = self.parts.clock.now();
         match request {
-            Request::Status => return Ok(Answer::Status(Box::new(self.daemon_status(now)))),
+            Request::Status => return Ok(Answer::Status(Box::new(self.daemon_status()))),
             Request::Lock => {
                 self.opened()?;
                 self.lock();
@@ -47,7 +47,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 let name = new.name.clone();
                 let changed = made(&name, self.opened()?.vault.add(*new, now.wall))?;
                 info!(credential = %name, uid = peer.uid, pid = peer.pid, "a credential was enrolled");
-                self.keeper.insert(&name, None, now);
+                self.keeper.insert(&name, None, History::default(), now);
                 changed
             }
             Request::Stage { name, .. } if self.promoting.contains(&name) => {
@@ -79,6 +79,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             | Request::Promote { .. }
             | Request::Init { .. }
             | Request::Unlock { .. }
+            | Request::Watch { .. }
             | Request::Status
             | Request::Lock
             | Request::Stop => unreachable!("these are answered elsewhere"),
@@ -93,22 +94,11 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         now: Now,
     ) -> Result<(), Refusal> {
         let view = self.keeper.view(name, now).ok_or_else(|| explain::unknown(name))?;
-        if view.held.is_some_and(|held| held.token.fingerprint() == fingerprint) {
+        if view.held.is_some_and(|held| held.fingerprint == fingerprint) {
             info!(credential = %name, token = %fingerprint, "the API refused the token");
             self.keeper.invalidate(name, fingerprint, now);
-            if self.keeper.view(name, now).is_some_and(|view| view.held.is_none()) {
-                self.forget(name);
-            }
         }
         Ok(())
-    }
-
-    pub(super) fn forget(&mut self, name: &CredentialName) {
-        let VaultState::Open(open) = &mut self.vault else { return };
-        let Some(cache) = &mut open.cache else { return };
-        if let Err(error) = cache.forget(name) {
-            warn!(credential = %name, %error, "a token stays in the cache");
-        }
     }
 }
 

@@ -10,31 +10,37 @@
 //! | `request.rs` | token requests |
 //! | `opening.rs` | making, opening and locking the vault |
 //! | `admin.rs`, `rotation.rs` | requests that change what is in it |
+//! | `keeping.rs` | what outlives the process |
+//! | `watching.rs` | those who watch a credential |
+//! | `clocks.rs` | clocks that do not agree |
 //! | `report.rs` | what is known of credentials and of the daemon |
 
 mod admin;
+mod clocks;
+mod keeping;
 mod opening;
 mod report;
 mod request;
 mod rotation;
+mod watching;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use procurify_token_protocol::{Answer, CredentialName, Failure, Refusal, Request, TokenGrant, codec};
-use tokio::sync::{mpsc, oneshot};
+use procurify_token_protocol::{Answer, CredentialName, Failure, Refusal, Request};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use rotation::Trial;
 
 use crate::access::Peer;
 use crate::cache::Cache;
-use crate::clock::Clock;
+use crate::clock::{Clock, offset};
 use crate::explain;
 use crate::issuer::{Issued, TokenIssuer};
 use crate::lookup::{Lookup, Ready};
@@ -122,7 +128,7 @@ pub struct Parts<I, C> {
 pub struct Driver<I, C> {
     parts: Parts<I, C>,
     started_at: DateTime<Utc>,
-    keeper: Keeper,
+    keeper: Keeper<Arc<Ready>>,
     vault: VaultState,
     /// What was wrong when the vault was last opened.
     problems: Vec<String>,
@@ -130,6 +136,14 @@ pub struct Driver<I, C> {
     next_waiter: Waiter,
     /// Credentials whose staged pair is being tried.
     promoting: Vec<CredentialName>,
+    /// Dropping the sender tells all who watch the credential.
+    watchers: HashMap<CredentialName, watch::Sender<()>>,
+    /// Credentials whose token is of an earlier boot, so that the wall clock alone says when it ends.
+    by_wall_clock: HashSet<CredentialName>,
+    /// How far the wall clock stood off the boot-time clock when that was last looked at.
+    offset: TimeDelta,
+    /// How far Procurify's clock is ahead, where that is too far.
+    skew: Option<TimeDelta>,
     commands: mpsc::Receiver<Command>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Event> + Send>>>,
 }
@@ -162,6 +176,7 @@ struct OpenVault {
 enum Event {
     Issued { ticket: Ticket, sent: Now, outcome: Result<Issued, Failure> },
     Tried { trial: Trial, outcome: Result<Issued, Failure>, reply: Reply },
+    Watched { name: CredentialName, reply: Reply },
     Opened { opened: Result<Vault, VaultError>, is_new: bool, reply: Option<Reply> },
 }
 
@@ -169,14 +184,19 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// A driver whose vault is still closed, and the handle to it.
     pub fn new(parts: Parts<I, C>) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(MOST_COMMANDS);
+        let now = parts.clock.now();
         let driver = Self {
-            started_at: parts.clock.now().wall,
-            keeper: Keeper::new(parts.policy),
+            started_at: now.wall,
+            keeper: Keeper::new(parts.policy.clone()),
             vault: VaultState::Closed,
             problems: Vec::new(),
             waiters: HashMap::new(),
             next_waiter: 0,
             promoting: Vec::new(),
+            watchers: HashMap::new(),
+            by_wall_clock: HashSet::new(),
+            offset: offset(&now),
+            skew: None,
             commands,
             running: FuturesUnordered::new(),
             parts,
@@ -191,6 +211,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             self.perform();
             let nap = self.nap();
             tokio::select! {
+                // In this order, so that the same events in the same order lead to the same state. What comes back is
+                // no more than was sent; it cannot keep those out who ask.
+                biased;
                 control = controls.recv() => match control {
                     Some(Control::Reconfigure { policy, issuer, extra_ca }) => {
                         self.keeper.set_policy(policy);
@@ -198,13 +221,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     }
                     Some(Control::Stop) | None => break,
                 },
-                Some(command) = self.commands.recv() => self.take(command),
                 Some(event) = self.running.next() => self.come_back(event),
+                Some(command) = self.commands.recv() => self.take(command),
                 () = tokio::time::sleep(nap) => {}
             }
-            self.keeper.tick(self.parts.clock.now());
+            let now = self.parts.clock.now();
+            self.look_at_the_clocks(now);
+            self.keeper.tick(now);
         }
         self.commands.close();
+        self.watchers.clear();
         let _ = tokio::time::timeout(LAST_WAIT, async {
             while let Some(event) = self.running.next().await {
                 self.come_back(event);
@@ -225,36 +251,32 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.keeper.next_wake().map_or(LONGEST_NAP, |wake| now.until(wake).min(LONGEST_NAP))
     }
 
-    /// Does what the Keeper says, in its order.
+    /// Does what the Keeper says, in its order; what is to be kept is written first.
     fn perform(&mut self) {
-        while let Some(action) = self.keeper.poll_action() {
-            match action {
-                Action::Issue(ticket) => self.issue(ticket),
-                Action::Publish(name, held) => self.publish(&name, held.as_ref()),
-                Action::Answer(waiter, answer) => self.answer(waiter, answer),
+        loop {
+            let actions: Vec<_> = std::iter::from_fn(|| self.keeper.poll_action()).collect();
+            if actions.is_empty() {
+                return;
+            }
+            self.keep(&actions);
+            for action in actions {
+                match action {
+                    Action::Keep { .. } => {}
+                    Action::Issue(ticket) => self.issue(ticket),
+                    Action::Publish(name, held) => {
+                        self.parts.lookup.publish(&name, held.map(|held| held.token))
+                    }
+                    Action::Tell(name) => self.tell(&name),
+                    Action::Answer(waiter, answer) => self.answer(waiter, answer),
+                }
             }
         }
     }
 
-    fn publish(&self, name: &CredentialName, held: Option<&Held>) {
-        let ready = held.and_then(|held| {
-            let grant = self.grant(name, held)?;
-            let frame = codec::encode_reply(0, &Ok(Answer::Token(grant))).ok()?;
-            Some(Ready { frame, expires: held.expires })
-        });
-        self.parts.lookup.publish(name, ready);
-    }
-
-    fn grant(&self, name: &CredentialName, held: &Held) -> Option<TokenGrant> {
-        let VaultState::Open(open) = &self.vault else { return None };
-        let base_url = open.vault.credential(name)?.base_url.clone();
-        Some(TokenGrant { token: Arc::clone(&held.token), base_url })
-    }
-
-    fn answer(&mut self, waiter: Waiter, answer: Result<Held, Refused>) {
+    fn answer(&mut self, waiter: Waiter, answer: Result<Held<Arc<Ready>>, Refused>) {
         let Some((name, reply)) = self.waiters.remove(&waiter) else { return };
         let answer = match answer {
-            Ok(held) => self.grant(&name, &held).map(Answer::Token).ok_or_else(explain::locked),
+            Ok(held) => held.token.grant().map(Answer::Token).ok_or_else(explain::locked),
             Err(refused) => Err(explain::refused(&name, &refused)),
         };
         // Whoever asked may have left; that is its own affair.
@@ -267,9 +289,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Request::Get { name, min_ttl, deadline } => {
                 self.wait(name, Wait::Get { min_ttl }, deadline, reply);
             }
-            Request::Refresh { name, retry, deadline } => {
-                self.wait(name, Wait::Refresh { retry }, deadline, reply);
+            Request::Refresh { name, mode, deadline } => {
+                self.wait(name, Wait::Refresh { mode }, deadline, reply);
             }
+            Request::Watch { name, seen, deadline } => self.watch(name, seen, deadline, reply),
             Request::Promote { name, deadline } => self.promote(name, deadline, reply),
             Request::Init { key } => self.open(key, true, reply),
             Request::Unlock { key } => self.open(key, false, reply),

@@ -1,16 +1,18 @@
 //! Making, opening and locking the vault.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use procurify_token_protocol::{Answer, Refusal, UnlockWith};
+use procurify_token_protocol::{AccessToken, Answer, Refusal, TokenGrant, UnlockWith};
 use tracing::{info, warn};
 
 use super::{Driver, Event, OpenVault, Reply, VaultState};
 use crate::cache::{Cache, CachedToken, Condition};
-use crate::clock::Clock;
+use crate::clock::{Anchor, Clock, Stamp};
 use crate::explain;
 use crate::issuer::TokenIssuer;
+use crate::lookup::Ready;
 use crate::refresh::{Held, Now};
 use crate::vault::{Credential, Key, Vault, VaultError, Which};
 
@@ -115,15 +117,22 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 None
             }
         };
-        let mut restored = 0_usize;
+        let stamp = Stamp::of(&self.parts.clock);
+        let mut tokens = 0_usize;
         for credential in vault.credentials() {
-            let kept = cache.as_ref().and_then(|cache| cache.load(&credential.name));
-            let kept = kept.filter(|kept| has_version(credential, kept.pair_version));
-            let kept = kept.and_then(|kept| restored_at(now, kept));
-            restored += usize::from(kept.is_some());
-            self.keeper.insert(&credential.name, kept, now);
+            let kept = cache.as_ref().map(|cache| cache.load(&credential.name, &stamp)).unwrap_or_default();
+            let (mut history, version) = kept.history;
+            if version != credential.current.version {
+                (history.setback, history.refused_in_a_row) = (None, 0);
+            }
+            if kept.token.as_ref().is_some_and(|(_, anchor)| *anchor == Anchor::WallClock) {
+                self.by_wall_clock.insert(credential.name.clone());
+            }
+            let held = kept.token.and_then(|(token, _)| restored(credential, token, now));
+            tokens += usize::from(held.is_some());
+            self.keeper.insert(&credential.name, held, history, now);
         }
-        info!(credentials = vault.credentials().count(), tokens = restored, "the vault is open");
+        info!(credentials = vault.credentials().count(), tokens, "the vault is open");
         self.vault = VaultState::Open(Box::new(OpenVault { vault, cache }));
     }
 
@@ -131,6 +140,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn lock(&mut self) {
         self.keeper.close();
         self.perform();
+        self.by_wall_clock.clear();
         self.vault = VaultState::Closed;
     }
 
@@ -148,15 +158,18 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 }
 
-/// A token of an earlier run on today's clocks. One that was issued in the future was written down by a clock that was
-/// wrong, and nothing is known of its life.
-fn restored_at(now: Now, kept: CachedToken) -> Option<Held> {
-    let held = Held {
-        issued: now.moment_of(kept.issued_at),
-        expires: now.moment_of(kept.token.expires_at()),
-        token: kept.token,
-    };
-    (held.issued <= now.boot + CLOCK_TOLERANCE).then_some(held)
+/// A token of an earlier run, named by the wall clock as it stands now. One that was issued in the future was written
+/// down by a clock that was wrong, and nothing is known of its life.
+pub(super) fn restored(credential: &Credential, kept: CachedToken, now: Now) -> Option<Held<Arc<Ready>>> {
+    let CachedToken { token, issued, expires, pair_version } = kept;
+    if !has_version(credential, pair_version) || issued > now.boot + CLOCK_TOLERANCE || expires <= now.boot {
+        return None;
+    }
+    let fingerprint = token.fingerprint();
+    let token = AccessToken::new(token.secret().clone(), fingerprint, now.wall_of(expires)).ok()?;
+    let grant = TokenGrant { token: token.into(), base_url: credential.base_url.clone() };
+    let ready = Ready::new(grant, expires)?;
+    Some(Held { token: ready.into(), fingerprint, issued, expires })
 }
 
 fn has_version(credential: &Credential, version: u64) -> bool {

@@ -12,7 +12,7 @@ use crate::refresh::Now;
 use crate::vault::Credential;
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
-    pub(super) fn daemon_status(&self, now: Now) -> DaemonStatus {
+    pub(super) fn daemon_status(&self) -> DaemonStatus {
         let (vault, credentials) = match &self.vault {
             VaultState::Open(open) => (WireVaultState::Open, open.vault.credentials().count()),
             VaultState::Opening => (WireVaultState::Locked, 0),
@@ -26,9 +26,12 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             vault,
             vault_path: self.parts.vault.vault.display().to_string(),
             credentials: count(credentials),
-            with_token: count(self.keeper.count_valid(now)),
+            with_token: count(self.keeper.count_valid()),
             extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),
-            warnings: self.parts.warnings.iter().chain(&self.problems).cloned().collect(),
+            warnings: {
+                let skew = self.skew.map(explain::skewed);
+                self.parts.warnings.iter().chain(&self.problems).cloned().chain(skew).collect()
+            },
         }
     }
 
@@ -64,7 +67,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             staged: credential.staged.is_some(),
             previous: credential.previous.is_some(),
             token: view.held.map(|held| TokenStatus {
-                fingerprint: held.token.fingerprint(),
+                fingerprint: held.fingerprint,
                 issued_at: now.wall_of(held.issued),
                 expires_at: now.wall_of(held.expires),
             }),
@@ -73,6 +76,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             last_failure: view
                 .last_failure
                 .map(|(failure, at, attempts)| explain::report(name, failure, at, attempts)),
+            budget: view.budget,
         }
     }
 }

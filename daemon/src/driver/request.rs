@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-use procurify_token_protocol::{AccessToken, CredentialName, Failure, FailureCode};
+use procurify_token_protocol::{AccessToken, Answer, CredentialName, Failure, FailureCode, TokenGrant};
 use tracing::{debug, info, warn};
 
 use super::{Driver, Event, VaultState};
-use crate::cache::CachedToken;
 use crate::clock::Clock;
 use crate::explain;
 use crate::issuer::{Issued, TokenIssuer, TokenRequest};
+use crate::lookup::Ready;
 use crate::refresh::{Held, Now, Ticket};
 use crate::vault::{Which, fingerprint};
 
@@ -54,45 +53,28 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn come_back(&mut self, event: Event) {
         match event {
             Event::Issued { ticket, sent, outcome } => {
-                let outcome = outcome.and_then(|issued| held(&issued, sent));
+                let outcome = outcome.and_then(|issued| self.hold(&ticket.name, &issued, sent));
                 self.note_outcome(&ticket.name, outcome.as_ref());
-                let is_kept = outcome.is_ok() && self.keeper.is_current(&ticket);
-                self.keeper.issued(&ticket, outcome, self.parts.clock.now());
-                if is_kept {
-                    self.keep(&ticket.name);
+                if outcome.is_ok() && self.keeper.is_current(&ticket) {
+                    self.by_wall_clock.remove(&ticket.name);
                 }
+                self.keeper.issued(&ticket, outcome, self.parts.clock.now());
+            }
+            Event::Watched { name, reply } => {
+                let _ = reply.send(self.watched(&name).map(|state| Answer::Watched(Box::new(state))));
             }
             Event::Tried { trial, outcome, reply } => self.finish_promotion(&trial, outcome, reply),
             Event::Opened { opened, is_new, reply } => self.finish_opening(opened, is_new, reply),
         }
     }
 
-    /// Writes what is held for a credential to the cache, before anybody is handed it.
-    pub(super) fn keep(&mut self, name: &CredentialName) {
-        let now = self.parts.clock.now();
-        let VaultState::Open(open) = &mut self.vault else { return };
-        let Some(cache) = &mut open.cache else { return };
-        let Some(version) = open.vault.credential(name).map(|credential| credential.current.version) else {
-            return;
-        };
-        let Some(held) = self.keeper.view(name, now).and_then(|view| view.held) else { return };
-        let token = CachedToken {
-            token: Arc::clone(&held.token),
-            issued_at: now.wall_of(held.issued),
-            pair_version: version,
-        };
-        if let Err(error) = cache.store(name, &token) {
-            warn!(credential = %name, %error, "the token could not be kept for the next start");
-        }
-    }
-
-    pub(super) fn note_outcome(&self, name: &CredentialName, outcome: Result<&Held, &Failure>) {
+    pub(super) fn note_outcome(&self, name: &CredentialName, outcome: Result<&Held<Arc<Ready>>, &Failure>) {
         let now = self.parts.clock.now();
         let last = self.keeper.view(name, now).and_then(|view| view.last_failure);
         match (outcome, last) {
             (Ok(held), _) => {
-                let token = held.token.fingerprint();
-                info!(credential = %name, %token, expires_at = %held.token.expires_at(), "a token was issued");
+                let (token, expires_at) = (held.fingerprint, now.wall_of(held.expires));
+                info!(credential = %name, %token, %expires_at, "a token was issued");
             }
             // Said once, not at every attempt of a long outage.
             (Err(failure), Some((before, ..))) if before.code == failure.code => {
@@ -104,13 +86,28 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
         }
     }
-}
 
-/// A token as it arrived, with its life counted from the moment it was asked for.
-pub(super) fn held(issued: &Issued, sent: Now) -> Result<Held, Failure> {
-    let life = TimeDelta::from_std(issued.lifetime).unwrap_or(TimeDelta::zero());
-    let token =
-        AccessToken::new(issued.access_token.clone(), fingerprint(&issued.access_token), sent.wall + life)
-            .map_err(|_| Failure::from(FailureCode::NOT_OAUTH))?;
-    Ok(Held { token: Arc::new(token), issued: sent.boot, expires: sent.boot + issued.lifetime })
+    /// A token as it arrived, with its life counted from the moment it was asked for.
+    pub(super) fn hold(
+        &mut self,
+        name: &CredentialName,
+        issued: &Issued,
+        sent: Now,
+    ) -> Result<Held<Arc<Ready>>, Failure> {
+        self.note_skew(issued.server_ahead);
+        let VaultState::Open(open) = &self.vault else { return Err(FailureCode::SECRET_UNREADABLE.into()) };
+        let credential = open.vault.credential(name);
+        let credential = credential.ok_or_else(|| Failure::from(FailureCode::SECRET_UNREADABLE))?;
+        let fingerprint = fingerprint(&issued.access_token);
+        let expires = sent.boot + issued.lifetime;
+        // By the wall clock of today: it may have been set while the request was out.
+        let ends = self.parts.clock.now().wall_of(expires);
+        let token = AccessToken::new(issued.access_token.clone(), fingerprint, ends).ok();
+        let grant =
+            token.map(|token| TokenGrant { token: token.into(), base_url: credential.base_url.clone() });
+        let ready = grant.and_then(|grant| Ready::new(grant, expires));
+        let unusable = || Failure { http_status: Some(200), ..FailureCode::NOT_OAUTH.into() };
+        let ready = ready.ok_or_else(unusable)?;
+        Ok(Held { token: ready.into(), fingerprint, issued: sent.boot, expires })
+    }
 }

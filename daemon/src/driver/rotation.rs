@@ -7,7 +7,6 @@ use procurify_token_protocol::{Answer, CredentialName, Failure, FailureCode, Ref
 use tracing::info;
 
 use super::admin::made;
-use super::request::held;
 use super::{Driver, Event, Reply};
 use crate::clock::Clock;
 use crate::explain;
@@ -71,15 +70,15 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         Trial { name, version, sent }: &Trial,
         outcome: Result<Issued, Failure>,
     ) -> Result<Answer, Refusal> {
-        let outcome = outcome.and_then(|issued| held(&issued, *sent));
+        let outcome = outcome.and_then(|issued| self.hold(name, &issued, *sent));
         self.note_outcome(name, outcome.as_ref());
         let held = outcome.map_err(|failure| explain::failed(name, &failure, None))?;
         let vault = &mut self.opened()?.vault;
         let changed = made(name, vault.promote(name, *version))?;
         info!(credential = %name, "the new client credentials work and are in use");
-        let grant = self.grant(name, &held).ok_or_else(|| explain::unknown(name))?;
+        let grant = held.token.grant().ok_or_else(|| explain::unknown(name))?;
+        self.by_wall_clock.remove(name);
         self.keeper.adopt(name, held, self.parts.clock.now());
-        self.keep(name);
         changed.confirmed().map(|_| Answer::Token(grant))
     }
 }

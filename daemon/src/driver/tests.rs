@@ -1,8 +1,8 @@
 use std::sync::Mutex;
 
 use procurify_token_protocol::{
-    Activity, BaseUrl, CredentialStatus, DaemonStatus, FailureCode, NewCredential, RefusalCode, TokenUrl,
-    UnlockWith, VaultState as WireVaultState,
+    Activity, BaseUrl, CredentialStatus, DaemonStatus, FailureCode, NewCredential, RefreshMode, RefusalCode,
+    TokenUrl, UnlockWith, VaultState as WireVaultState,
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -16,6 +16,8 @@ use crate::refresh::Moment;
 struct FakeIssuer {
     outcomes: Mutex<Vec<Result<&'static str, FailureCode>>>,
     asked: Mutex<Vec<String>>,
+    /// By how many seconds its clock is ahead.
+    ahead: std::sync::atomic::AtomicI64,
     /// Nobody is answered while somebody holds this for writing.
     gate: tokio::sync::RwLock<()>,
 }
@@ -39,7 +41,7 @@ impl TokenIssuer for FakeIssuer {
         Ok(Issued {
             access_token: SecretString::from(token),
             lifetime: Duration::from_hours(24),
-            server_ahead: None,
+            server_ahead: Some(TimeDelta::seconds(self.ahead.load(std::sync::atomic::Ordering::Relaxed))),
         })
     }
 }
@@ -81,7 +83,7 @@ impl Daemon {
             lookup: Arc::clone(&lookup),
             issuer: Arc::clone(&issuer),
             clock: clock.clone(),
-            policy: Policy::default(),
+            policy: Policy { rate: 1000, ..Policy::default() },
             vault: VaultPaths { vault: path("data/vault"), key_file: path("config/vault.key") },
             cache: path("state/tokens.redb"),
             extra_ca: None,
@@ -382,6 +384,114 @@ async fn a_wrong_passphrase_is_refused_and_the_right_one_opens() {
     assert_eq!(no_key_file.unwrap_err().code, RefusalCode::WRONG_KEY);
     daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("right")) }).await.unwrap();
     assert_eq!(daemon.status().await.vault, WireVaultState::Open);
+}
+
+impl FakeClock {
+    fn pass(&self, duration: Duration) {
+        *self.0.lock().unwrap() += i64::try_from(duration.as_millis()).unwrap();
+    }
+}
+
+impl Daemon {
+    async fn watch(&self, seen: Option<u64>) -> Result<procurify_token_protocol::Watched, RefusalCode> {
+        let request = Request::Watch { name: "acme".parse().unwrap(), seen, deadline: SOON };
+        match self.ask(request).await {
+            Ok(Answer::Watched(watched)) => Ok(*watched),
+            Ok(other) => panic!("not what was asked: {other:?}"),
+            Err(refusal) => Err(refusal.code),
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_watches_is_told_of_a_token_a_refusal_and_the_removal() {
+    let daemon = Daemon::enrolled().await;
+    let first = daemon.watch(None).await.unwrap();
+    assert!(first.token.is_some() && first.refusal.is_none());
+    let name: CredentialName = "acme".parse().unwrap();
+    let refresh = Request::Refresh { name: name.clone(), mode: RefreshMode::Plain, deadline: SOON };
+    daemon.issuer.prepare(&[Ok("second")]);
+    let (second, _) = tokio::join!(daemon.watch(Some(first.revision)), daemon.token_by(refresh));
+    let second = second.unwrap();
+    assert_ne!(second.revision, first.revision);
+    let refresh = Request::Refresh { name: name.clone(), mode: RefreshMode::Plain, deadline: Duration::ZERO };
+    let (third, _) = tokio::join!(daemon.watch(Some(second.revision)), daemon.token_by(refresh));
+    let third = third.unwrap();
+    assert_eq!(third.refusal.map(|refusal| refusal.code), Some(RefusalCode::UPSTREAM_UNAVAILABLE));
+    assert!(third.token.is_some(), "what is held is told too");
+    let seen = daemon.watch(None).await.unwrap().revision;
+    let (gone, _) = tokio::join!(daemon.watch(Some(seen)), daemon.ask(Request::Remove { name }));
+    assert_eq!(gone.unwrap_err(), RefusalCode::UNKNOWN_CREDENTIAL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_with_its_deadline_and_leaves_nothing_behind() {
+    let daemon = Daemon::enrolled().await;
+    let seen = daemon.watch(None).await.unwrap().revision;
+    assert_eq!(daemon.watch(Some(seen)).await.unwrap().revision, seen);
+    daemon.ask(Request::Lock).await.unwrap();
+    assert_eq!(daemon.watch(Some(seen)).await.unwrap_err(), RefusalCode::LOCKED);
+    let Daemon { controls, running, .. } = daemon;
+    controls.send(Control::Stop).await.unwrap();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_spent_budget_and_its_reason_outlive_a_restart() {
+    let mut daemon = Daemon::enrolled().await;
+    let name: CredentialName = "acme".parse().unwrap();
+    let refresh = |mode| Request::Refresh { name: name.clone(), mode, deadline: SOON };
+    for token in ["second", "third", "fourth", "fifth", "sixth"] {
+        daemon.issuer.prepare(&[Ok(token)]);
+        daemon.token_by(refresh(RefreshMode::Plain)).await.unwrap();
+    }
+    daemon = daemon.restart().await;
+    assert_eq!(daemon.token_by(refresh(RefreshMode::Retry)).await, Err(RefusalCode::BUDGET_SPENT));
+    let status = daemon.describe("acme").await;
+    assert_eq!((status.budget.issued_in_hour, status.budget.per_day), (6, 24));
+    assert!(daemon.issuer.asked().is_empty());
+    daemon.issuer.prepare(&[Ok("over")]);
+    assert_eq!(daemon.token_by(refresh(RefreshMode::OverBudget)).await, Ok("over".to_owned()));
+}
+
+#[tokio::test]
+async fn a_bar_outlives_a_restart_but_not_other_client_credentials() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.issuer.prepare(&[Err(FailureCode::CREDENTIALS_REJECTED)]);
+    daemon.add("acme").await.unwrap();
+    assert_eq!(daemon.token("acme").await, Err(RefusalCode::REJECTED));
+    let daemon = daemon.restart().await;
+    assert_eq!(daemon.token("acme").await, Err(RefusalCode::REJECTED));
+    assert!(daemon.issuer.asked().is_empty());
+    daemon.issuer.prepare(&[Ok("second")]);
+    daemon.stage("id-2").await.unwrap();
+    assert_eq!(daemon.promote().await, Ok("second".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_with_another_date_is_told_of_once_it_is_more_than_a_minute() {
+    let mut daemon = Daemon::enrolled().await;
+    for (seconds, warnings) in [(59, 0), (-61, 1), (3, 0)] {
+        daemon.issuer.ahead.store(seconds, std::sync::atomic::Ordering::Relaxed);
+        daemon.issuer.prepare(&[Ok("next")]);
+        let refresh =
+            Request::Refresh { name: "acme".parse().unwrap(), mode: RefreshMode::Plain, deadline: SOON };
+        daemon.token_by(refresh).await.unwrap();
+        let status = daemon.status().await;
+        assert_eq!(status.warnings.len(), warnings, "{:?}", status.warnings);
+    }
+    daemon = daemon.restart().await;
+    assert!(daemon.status().await.warnings.is_empty());
+}
+
+#[tokio::test]
+async fn a_suspended_machine_serves_nothing_that_has_ended() {
+    let daemon = Daemon::enrolled().await;
+    daemon.clock.pass(Duration::from_hours(24));
+    assert!(!daemon.is_ready("acme"));
+    daemon.issuer.prepare(&[Ok("second")]);
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()));
 }
 
 /// Looks into the table at the very moment when an answer is sent.

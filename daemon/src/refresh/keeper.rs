@@ -2,14 +2,24 @@
 //!
 //! The Keeper decides; it performs nothing. Its owner feeds it events, then takes actions until there are none, then
 //! sleeps until [`Keeper::next_wake`]. See the room's front page for a slot's life. The file is a little long because
-//! the whole machine is to be read in one place; what one slot does on its own stands in `slot.rs`.
+//! the whole machine is to be read in one place; what one slot does on its own stands in `slot.rs`, who is next in
+//! `lanes.rs`.
+//!
+//! A request that is out has a *place*, kept by the name of its credential until the request has come back or is given
+//! up, whatever becomes of the slot meanwhile: so there is never more than one request of a credential, over a removal
+//! or a locked vault too.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use procurify_token_protocol::{Activity, CredentialName, Failure, FailureCode, Fingerprint};
+use procurify_token_protocol::{
+    Activity, BudgetStatus, CredentialName, Failure, FailureClass, FailureCode, Fingerprint,
+};
 
-use super::slot::{Doing, Held, Invalidated, Slot, Verdict};
+use super::lanes::{Lanes, Urgency};
+use super::pace::Pace;
+use super::slot::{Doing, Held, History, Invalidated, Slot, Verdict};
 use super::timing::{Moment, Now, Policy};
 use super::waiting::{Refused, Wait, Waiter, Waiting};
 
@@ -23,58 +33,85 @@ pub struct Ticket {
 
 /// What the owner of the Keeper has to do.
 #[derive(Debug)]
-pub enum Action {
+pub enum Action<T> {
+    /// Write what is known of this credential where the next start finds it: its [`Keeper::history`] and, where
+    /// `token` says so, what it holds. Comes before the request or the answers that depend on it.
+    Keep {
+        /// Which credential.
+        name: CredentialName,
+        /// Whether what it holds has changed too.
+        token: bool,
+    },
     /// Make this token request, and bring its outcome to [`Keeper::issued`].
     Issue(Ticket),
     /// The token of this credential is now this one, or none; everybody who reads tokens should know. Comes before the
     /// answers that hand it out.
-    Publish(CredentialName, Option<Held>),
+    Publish(CredentialName, Option<Held<T>>),
+    /// Tell whoever watches this credential that it has a new revision.
+    Tell(CredentialName),
     /// Tell the waiter.
-    Answer(Waiter, Result<Held, Refused>),
+    Answer(Waiter, Result<Held<T>, Refused>),
 }
 
 /// A slot as people see it.
 #[derive(Debug)]
-pub struct View<'a> {
+pub struct View<'a, T> {
     /// The token, if it is still valid.
-    pub held: Option<&'a Held>,
+    pub held: Option<&'a Held<T>>,
     /// What is being done.
     pub activity: Activity,
     /// When Procurify is asked next; `None` while it is being asked.
     pub next_attempt: Option<Moment>,
     /// The last failure: what, when by the wall clock, and how many in a row.
     pub last_failure: Option<(&'a Failure, DateTime<Utc>, u32)>,
+    /// What was issued, and what may be.
+    pub budget: BudgetStatus,
+    /// Another number after each new token, end of a token, or failure.
+    pub revision: u64,
 }
 
 /// See the [room's front page](super).
 #[derive(Debug)]
-pub struct Keeper {
-    policy: Policy,
-    slots: HashMap<CredentialName, Slot>,
+pub struct Keeper<T> {
+    policy: Arc<Policy>,
+    slots: HashMap<CredentialName, Slot<T>>,
     /// When each slot wants to be looked at: one entry for each slot whose [`Slot::wake`] is some.
     wakes: BTreeSet<(Moment, CredentialName)>,
     /// When each waiter's patience ends: one entry for each waiter of each slot.
     deadlines: BTreeSet<(Moment, CredentialName, Waiter)>,
-    /// The slots that are `Queued`, those that somebody waits for apart. A slot may stand in both; what is no longer
-    /// `Queued` when its turn comes is passed over.
-    urgent: VecDeque<CredentialName>,
-    routine: VecDeque<CredentialName>,
-    out: usize,
+    /// The slots that are `Queued`. A slot may stand there twice; what is no longer `Queued` when its turn comes is
+    /// passed over.
+    lanes: Lanes,
+    places: HashMap<CredentialName, Place>,
+    pace: Pace,
+    /// Since when the rate alone keeps the next request back.
+    held_back_until: Option<Moment>,
+    valid: usize,
     generation: u64,
-    actions: VecDeque<Action>,
+    actions: VecDeque<Action<T>>,
 }
 
-impl Keeper {
+/// The place of a request that is out.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    generation: u64,
+    charged: Moment,
+    lost_at: Moment,
+}
+
+impl<T: Clone> Keeper<T> {
     /// A Keeper without slots.
     pub fn new(policy: Policy) -> Self {
         Self {
-            policy,
+            policy: Arc::new(policy),
             slots: HashMap::new(),
             wakes: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            urgent: VecDeque::new(),
-            routine: VecDeque::new(),
-            out: 0,
+            lanes: Lanes::default(),
+            places: HashMap::new(),
+            pace: Pace::default(),
+            held_back_until: None,
+            valid: 0,
             generation: 0,
             actions: VecDeque::new(),
         }
@@ -82,29 +119,40 @@ impl Keeper {
 
     /// New settings; each slot follows them from its next event on.
     pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
+        self.policy = Arc::new(policy);
     }
 
-    /// Takes a credential in, with the token that an earlier run left if it is still valid.
-    pub fn insert(&mut self, name: &CredentialName, restored: Option<Held>, now: Now) {
+    /// Takes a credential in, with what an earlier run left of it: a token if it is still valid, and its history.
+    pub fn insert(&mut self, name: &CredentialName, restored: Option<Held<T>>, history: History, now: Now) {
         let restored = restored.filter(|held| held.expires > now.boot);
         let due = match &restored {
-            Some(held) => self.policy.refresh_at(held.issued, held.expires, now.jitter(name)),
+            Some(held) => self.policy.terms_of(name).refresh_at(held.issued, held.expires, now.jitter(name)),
             None => now.boot,
         };
         if let Some(held) = &restored {
             self.actions.push_back(Action::Publish(name.clone(), Some(held.clone())));
         }
-        self.slots.insert(name.clone(), Slot::new(restored));
-        self.change(name, |slot| slot.doing = Doing::Resting { until: due });
+        self.valid += usize::from(restored.is_some());
+        let slot = Slot::new(restored, history, now.roll(name), now);
+        self.wakes.extend(slot.wake().map(|at| (at, name.clone())));
+        self.slots.insert(name.clone(), slot);
+        self.change(name, |slot| {
+            if slot.doing == Doing::Queued {
+                slot.doing = Doing::Resting { until: due };
+            }
+        });
         self.tick(now);
     }
 
     /// Lets a credential go; its waiters are told that there is none.
     pub fn remove(&mut self, name: &CredentialName, now: Now) {
-        self.change(name, Slot::come_to_rest);
+        self.change(name, |slot| {
+            slot.held = None;
+            slot.come_to_rest();
+        });
         let Some(slot) = self.slots.remove(name) else { return };
         self.actions.push_back(Action::Publish(name.clone(), None));
+        self.actions.push_back(Action::Tell(name.clone()));
         for waiting in slot.waiting {
             self.deadlines.remove(&(waiting.deadline, name.clone(), waiting.waiter));
             self.actions.push_back(Action::Answer(waiting.waiter, Err(Refused::Unknown)));
@@ -112,16 +160,19 @@ impl Keeper {
         self.fill_places(now);
     }
 
-    /// Lets everything go; every waiter is told so.
+    /// Lets everything go; every waiter is told so. Requests that are out keep their places.
     pub fn close(&mut self) {
         for (name, slot) in self.slots.drain() {
-            self.actions.push_back(Action::Publish(name, None));
+            self.actions.push_back(Action::Publish(name.clone(), None));
+            self.actions.push_back(Action::Tell(name));
             let refused = slot.waiting.iter().map(|w| Action::Answer(w.waiter, Err(Refused::Closed)));
             self.actions.extend(refused);
         }
-        // The generation goes on: the answer to a ticket of before the closing must find nothing that looks like it.
-        let (generation, actions) = (self.generation, std::mem::take(&mut self.actions));
-        *self = Self { generation, actions, ..Self::new(self.policy) };
+        self.wakes.clear();
+        self.deadlines.clear();
+        self.lanes.clear();
+        self.held_back_until = None;
+        self.valid = 0;
     }
 
     /// Somebody wants a token by `deadline`. Answered exactly once: at once, or when there is one, or when it is clear
@@ -145,17 +196,29 @@ impl Keeper {
     }
 
     /// The outcome of a ticket. Of no effect if the ticket is no longer the one that is out.
-    pub fn issued(&mut self, ticket: &Ticket, outcome: Result<Held, Failure>, now: Now) {
-        if !self.is_current(ticket) {
+    pub fn issued(&mut self, ticket: &Ticket, outcome: Result<Held<T>, Failure>, now: Now) {
+        let Ticket { name, generation } = ticket;
+        let Some(place) = self.places.get(name).copied().filter(|place| place.generation == *generation)
+        else {
             return;
+        };
+        let is_current = self.is_current(ticket);
+        if outcome.as_ref().is_err_and(|failure| !is_issued(failure)) {
+            self.change(name, |slot| slot.budget.refund(place.charged));
         }
+        self.free_place(name, is_unreachable(outcome.as_ref().err()));
         match outcome {
+            _ if !is_current => self.enqueue_if_queued(name),
             // It took longer to arrive than it lives.
             Ok(held) if held.expires <= now.boot => {
-                self.take_failure(&ticket.name, FailureCode::NO_LIFETIME.into(), now);
+                self.take_failure(name, FailureCode::NO_LIFETIME.into(), now);
             }
-            Ok(held) => self.take_token(&ticket.name, held, now),
-            Err(failure) => self.take_failure(&ticket.name, failure, now),
+            Ok(held) => {
+                if !self.take_token(name, held, now) {
+                    self.change(name, |slot| slot.budget.refund(place.charged));
+                }
+            }
+            Err(failure) => self.take_failure(name, failure, now),
         }
         self.fill_places(now);
     }
@@ -163,13 +226,17 @@ impl Keeper {
     /// Whether the outcome of a ticket still counts.
     pub fn is_current(&self, ticket: &Ticket) -> bool {
         let doing = self.slots.get(&ticket.name).map(|slot| slot.doing);
-        matches!(doing, Some(Doing::Out { generation, .. }) if generation == ticket.generation)
+        matches!(doing, Some(Doing::Out { generation }) if generation == ticket.generation)
     }
 
     /// Another pair of client credentials is in use now and has brought this token. A request of the old pair that may
     /// still be out has become meaningless.
-    pub fn adopt(&mut self, name: &CredentialName, held: Held, now: Now) {
-        self.change(name, Slot::forget_failures);
+    pub fn adopt(&mut self, name: &CredentialName, held: Held<T>, now: Now) {
+        let terms = self.policy.terms_of(name);
+        self.change(name, |slot| {
+            slot.credentials_changed(now.boot);
+            slot.budget.charge(terms, now.boot);
+        });
         self.take_token(name, held, now);
         self.fill_places(now);
     }
@@ -178,7 +245,7 @@ impl Keeper {
     /// token.
     pub fn credentials_changed(&mut self, name: &CredentialName, now: Now) {
         self.change(name, |slot| {
-            slot.forget_failures();
+            slot.credentials_changed(now.boot);
             slot.come_to_rest();
         });
         self.enqueue(name, Urgency::SomebodyWaits);
@@ -187,27 +254,64 @@ impl Keeper {
 
     /// The API refused the token with this fingerprint. Forgets it if it is the current one, and asks for another.
     pub fn invalidate(&mut self, name: &CredentialName, fingerprint: Fingerprint, now: Now) {
-        let outcome = self.change(name, |slot| slot.invalidate(fingerprint, now));
-        if outcome == Some(Invalidated::Forgotten) {
-            self.actions.push_back(Action::Publish(name.clone(), None));
-            if self.slots.get(name).is_some_and(|slot| matches!(slot.doing, Doing::Resting { .. })) {
-                self.enqueue(name, Urgency::SomebodyWaits);
-                self.fill_places(now);
+        let terms = self.policy.terms_of(name);
+        let outcome = self.change(name, |slot| slot.invalidate(fingerprint, terms, now));
+        match outcome {
+            Some(Invalidated::Forgotten) => {
+                self.actions.push_back(Action::Keep { name: name.clone(), token: true });
+                self.actions.push_back(Action::Publish(name.clone(), None));
+                self.tell(name);
+                if self.slots.get(name).is_some_and(|slot| matches!(slot.doing, Doing::Resting { .. })) {
+                    self.enqueue(name, Urgency::SomebodyWaits);
+                    self.fill_places(now);
+                }
             }
+            Some(Invalidated::CoolingDown) => {
+                self.actions.push_back(Action::Keep { name: name.clone(), token: false });
+                self.tell(name);
+            }
+            Some(Invalidated::Nothing) | None => {}
         }
+    }
+
+    /// What a credential holds is this, the owner has found: the clocks have changed. Where it ends at another moment
+    /// than before, its refresh is reckoned anew.
+    pub fn replace(&mut self, name: &CredentialName, held: Option<Held<T>>, now: Now) {
+        let held = held.filter(|held| held.expires > now.boot);
+        let terms = self.policy.terms_of(name);
+        let due = held
+            .as_ref()
+            .map_or(now.boot, |held| terms.refresh_at(held.issued, held.expires, now.jitter(name)));
+        let changed = self.change(name, |slot| {
+            let is_same = slot.held.as_ref().map(|old| old.expires) == held.as_ref().map(|new| new.expires);
+            slot.held.clone_from(&held);
+            if matches!(slot.doing, Doing::Resting { .. }) && !is_same {
+                slot.doing = Doing::Resting { until: due };
+            }
+        });
+        if changed.is_some() {
+            self.actions.push_back(Action::Publish(name.clone(), held));
+            self.tell(name);
+        }
+    }
+
+    /// There is reason to doubt what a credential holds: it is refreshed as soon as routine allows, and handed out
+    /// meanwhile.
+    pub fn doubt(&mut self, name: &CredentialName, now: Now) {
+        self.change(name, |slot| {
+            if matches!(slot.doing, Doing::Resting { .. }) {
+                slot.doing = Doing::Resting { until: now.boot };
+            }
+        });
     }
 
     /// Time has passed: whatever is due is done. Of no effect when nothing is.
     pub fn tick(&mut self, now: Now) {
-        while self.wakes.first().is_some_and(|(at, _)| *at <= now.boot) {
-            let Some((_, name)) = self.wakes.pop_first() else { break };
-            match self.slots.get(&name) {
-                Some(Slot { doing: Doing::Out { .. }, .. }) => {
-                    self.take_failure(&name, FailureCode::TIMED_OUT.into(), now);
-                }
-                Some(slot) if slot.waiting.is_empty() => self.enqueue(&name, Urgency::Routine),
-                _ => self.enqueue(&name, Urgency::SomebodyWaits),
-            }
+        while let Some((_, name)) = self.wakes.first().filter(|(at, _)| *at <= now.boot).cloned() {
+            self.wake(&name, now);
+        }
+        while let Some(name) = self.lost(now) {
+            self.give_up(&name, now);
         }
         while self.deadlines.first().is_some_and(|(at, ..)| *at <= now.boot) {
             let Some((_, name, waiter)) = self.deadlines.pop_first() else { break };
@@ -220,7 +324,7 @@ impl Keeper {
     }
 
     /// The next thing to do.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self) -> Option<Action<T>> {
         self.actions.pop_front()
     }
 
@@ -228,55 +332,131 @@ impl Keeper {
     pub fn next_wake(&self) -> Option<Moment> {
         let wake = self.wakes.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, ..)| *at);
-        wake.into_iter().chain(deadline).min()
+        // There are only as many as there are places.
+        let lost = self.places.values().map(|place| place.lost_at).min();
+        [wake, deadline, lost, self.held_back_until].into_iter().flatten().min()
     }
 
     /// What is known of a credential.
-    pub fn view(&self, name: &CredentialName, now: Now) -> Option<View<'_>> {
+    pub fn view(&self, name: &CredentialName, now: Now) -> Option<View<'_, T>> {
         let slot = self.slots.get(name)?;
-        let is_out = matches!(slot.doing, Doing::Out { .. });
+        let terms = self.policy.terms_of(name);
+        let (issued_in_hour, issued_in_day) = slot.budget.spent(now.boot);
         Some(View {
             held: slot.valid(now),
             activity: slot.activity(),
-            next_attempt: slot.wake().filter(|_| !is_out),
+            next_attempt: slot.due(),
             last_failure: slot.last_failure.as_ref().map(|last| (&last.failure, last.at, last.in_a_row)),
+            budget: BudgetStatus {
+                issued_in_hour,
+                per_hour: terms.per_hour,
+                issued_in_day,
+                per_day: terms.per_day,
+            },
+            revision: slot.revision,
         })
     }
 
-    /// How many credentials hold a valid token.
-    pub fn count_valid(&self, now: Now) -> usize {
-        self.slots.values().filter(|slot| slot.valid(now).is_some()).count()
+    /// What a credential holds, whether or not it is still valid.
+    pub fn held(&self, name: &CredentialName) -> Option<&Held<T>> {
+        self.slots.get(name)?.held.as_ref()
     }
 
-    fn take_token(&mut self, name: &CredentialName, held: Held, now: Now) {
-        let policy = self.policy;
-        self.change(name, |slot| slot.hold(held, &policy, now.jitter(name)));
-        let Some(held) = self.slots.get(name).and_then(|slot| slot.held.clone()) else { return };
+    /// What the next start has to know of a credential beside its token.
+    pub fn history(&self, name: &CredentialName) -> Option<History> {
+        self.slots.get(name).map(Slot::history)
+    }
+
+    /// How many credentials hold a valid token.
+    pub fn count_valid(&self) -> usize {
+        self.valid
+    }
+
+    /// One slot's time has come.
+    fn wake(&mut self, name: &CredentialName, now: Now) {
+        let Some(slot) = self.slots.get(name) else { return };
+        if slot.held.is_some() && slot.valid(now).is_none() {
+            self.change(name, |slot| slot.held = None);
+            self.actions.push_back(Action::Publish(name.clone(), None));
+            self.tell(name);
+        }
+        let Some(slot) = self.slots.get(name) else { return };
+        if slot.due().is_some_and(|due| due <= now.boot) {
+            let urgency = if slot.waiting.is_empty() { Urgency::Routine } else { Urgency::SomebodyWaits };
+            self.enqueue(name, urgency);
+        }
+    }
+
+    /// A request that should have come back long ago.
+    fn lost(&self, now: Now) -> Option<CredentialName> {
+        self.places.iter().find(|(_, place)| place.lost_at <= now.boot).map(|(name, _)| name.clone())
+    }
+
+    fn give_up(&mut self, name: &CredentialName, now: Now) {
+        let Some(generation) = self.places.get(name).map(|place| place.generation) else { return };
+        let ticket = Ticket { name: name.clone(), generation };
+        self.issued(&ticket, Err(FailureCode::TIMED_OUT.into()), now);
+    }
+
+    fn free_place(&mut self, name: &CredentialName, is_failing: bool) {
+        if self.places.remove(name).is_some() {
+            self.lanes.returned(&name.domain(), is_failing);
+        }
+    }
+
+    /// A slot had to wait for the place of an earlier request.
+    fn enqueue_if_queued(&mut self, name: &CredentialName) {
+        let Some(slot) = self.slots.get(name) else { return };
+        if slot.doing == Doing::Queued {
+            let urgency = if slot.waiting.is_empty() { Urgency::Routine } else { Urgency::SomebodyWaits };
+            self.enqueue(name, urgency);
+        }
+    }
+
+    /// Whether it was another token than before.
+    fn take_token(&mut self, name: &CredentialName, held: Held<T>, now: Now) -> bool {
+        let terms = self.policy.terms_of(name);
+        let is_new = self.change(name, |slot| slot.hold(held, terms, now.jitter(name)));
+        let Some(held) = self.slots.get(name).and_then(|slot| slot.held.clone()) else { return true };
+        self.actions.push_back(Action::Keep { name: name.clone(), token: true });
         self.actions.push_back(Action::Publish(name.clone(), Some(held.clone())));
+        self.tell(name);
         self.dismiss(name, |_, _| Some(Ok(held.clone())));
+        is_new.unwrap_or(true)
     }
 
     fn take_failure(&mut self, name: &CredentialName, failure: Failure, now: Now) {
-        let policy = self.policy;
+        let policy = Arc::clone(&self.policy);
         self.change(name, |slot| slot.fail(failure, now, &policy, now.jitter(name)));
+        self.suffer(name, now);
+    }
+
+    /// A slot has to wait: those who cannot wait as long are told so.
+    fn suffer(&mut self, name: &CredentialName, now: Now) {
+        self.actions.push_back(Action::Keep { name: name.clone(), token: false });
+        self.tell(name);
         self.dismiss(name, |slot, waiting| match slot.judge(waiting.wait.gently(), waiting.deadline, now) {
             Verdict::Answer(answer) => Some(answer),
             Verdict::Ask | Verdict::Stay => None,
         });
     }
 
-    /// Lets a slot change, and keeps the books on its wake and on the requests that are out.
-    fn change<T>(&mut self, name: &CredentialName, change: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+    fn tell(&mut self, name: &CredentialName) {
+        self.change(name, |slot| slot.revision = slot.revision.wrapping_add(1));
+        self.actions.push_back(Action::Tell(name.clone()));
+    }
+
+    /// Lets a slot change, and keeps the books on its wake and on what is held.
+    fn change<R>(&mut self, name: &CredentialName, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
         let slot = self.slots.get_mut(name)?;
-        let (wake, was_out) = (slot.wake(), matches!(slot.doing, Doing::Out { .. }));
+        let (wake, was_held) = (slot.wake(), slot.held.is_some());
         let result = change(slot);
-        let is_out = matches!(slot.doing, Doing::Out { .. });
         let new_wake = slot.wake();
         if wake != new_wake {
             wake.map(|at| self.wakes.remove(&(at, name.clone())));
             self.wakes.extend(new_wake.map(|at| (at, name.clone())));
         }
-        self.out = self.out + usize::from(is_out) - usize::from(was_out);
+        self.valid = self.valid + usize::from(slot.held.is_some()) - usize::from(was_held);
         Some(result)
     }
 
@@ -284,7 +464,7 @@ impl Keeper {
     fn dismiss(
         &mut self,
         name: &CredentialName,
-        answer: impl Fn(&Slot, &Waiting) -> Option<Result<Held, Refused>>,
+        answer: impl Fn(&Slot<T>, &Waiting) -> Option<Result<Held<T>, Refused>>,
     ) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let waiting = std::mem::take(&mut slot.waiting);
@@ -300,38 +480,68 @@ impl Keeper {
     }
 
     fn enqueue(&mut self, name: &CredentialName, urgency: Urgency) {
-        let is_out = self.change(name, |slot| {
+        let is_queued = self.change(name, |slot| {
             let is_out = matches!(slot.doing, Doing::Out { .. });
             if !is_out {
                 slot.doing = Doing::Queued;
             }
-            is_out
+            !is_out
         });
-        match (is_out, urgency) {
-            (Some(false), Urgency::SomebodyWaits) => self.urgent.push_back(name.clone()),
-            (Some(false), Urgency::Routine) => self.routine.push_back(name.clone()),
-            _ => {}
+        if is_queued == Some(true) {
+            self.lanes.enqueue(name, urgency);
         }
     }
 
+    /// Sends the next requests out, as far as places, the rate and each one's budget allow.
     fn fill_places(&mut self, now: Now) {
-        while self.out < self.policy.concurrency {
-            let Some(name) = self.urgent.pop_front().or_else(|| self.routine.pop_front()) else { return };
-            if !self.slots.get(&name).is_some_and(|slot| matches!(slot.doing, Doing::Queued)) {
-                continue;
+        self.held_back_until = None;
+        while self.places.len() < self.policy.concurrency {
+            let Some(urgency) = self.lanes.next_urgency(self.policy.concurrency) else { return };
+            let free_at = self.pace.free_at(self.policy.rate, urgency == Urgency::SomebodyWaits);
+            if let Some(free_at) = free_at.filter(|at| *at > now.boot) {
+                self.held_back_until = Some(free_at);
+                return;
             }
-            self.generation += 1;
-            let generation = self.generation;
-            let lost_at = now.boot + self.policy.ticket_life;
-            self.change(&name, |slot| slot.doing = Doing::Out { generation, lost_at });
-            self.actions.push_back(Action::Issue(Ticket { name, generation }));
+            let Some(name) = self.lanes.next(urgency, self.policy.concurrency) else { continue };
+            self.send(name, now);
         }
+    }
+
+    fn send(&mut self, name: CredentialName, now: Now) {
+        let terms = self.policy.terms_of(&name);
+        let Some(slot) = self.slots.get(&name).filter(|slot| slot.doing == Doing::Queued) else { return };
+        if self.places.contains_key(&name) {
+            // It is remembered when that place is free.
+            return;
+        }
+        let is_over_budget = slot.waiting.iter().any(|waiting| waiting.wait.is_over_budget());
+        if let Some(until) = slot.budget.frees_up(terms, now.boot).filter(|_| !is_over_budget) {
+            self.change(&name, |slot| slot.wait_for_budget(until, now));
+            return self.suffer(&name, now);
+        }
+        self.generation += 1;
+        let generation = self.generation;
+        let place = Place { generation, charged: now.boot, lost_at: now.boot + self.policy.ticket_life };
+        self.places.insert(name.clone(), place);
+        self.lanes.left(&name.domain());
+        self.pace.send(now.boot);
+        self.change(&name, |slot| {
+            slot.doing = Doing::Out { generation };
+            slot.budget.charge(terms, now.boot);
+        });
+        self.actions.push_back(Action::Keep { name: name.clone(), token: false });
+        self.actions.push_back(Action::Issue(Ticket { name, generation }));
     }
 }
 
-enum Urgency {
-    SomebodyWaits,
-    Routine,
+/// Whether a request that failed may have cost a token all the same. One that was never answered counts for nothing: an
+/// outage must not use up the budget that is needed when it ends.
+fn is_issued(failure: &Failure) -> bool {
+    failure.http_status.is_some_and(|status| (200..300).contains(&status))
+}
+
+fn is_unreachable(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| failure.code.class() == FailureClass::Transient)
 }
 
 #[cfg(test)]

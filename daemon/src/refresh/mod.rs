@@ -18,12 +18,15 @@
 //! What is held is handed out in every one of these states until it expires. A ticket carries a generation; an answer
 //! to a ticket that is no longer the one that is out changes nothing.
 
+mod budget;
 mod keeper;
+mod lanes;
+mod pace;
 mod slot;
 mod timing;
 mod waiting;
 
 pub use keeper::{Action, Keeper, Ticket, View};
-pub use slot::Held;
-pub use timing::{Moment, Now, Policy};
+pub use slot::{Held, History, Setback};
+pub use timing::{Moment, Now, Policy, Terms};
 pub use waiting::{Refused, Wait, Waiter};

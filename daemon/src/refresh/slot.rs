@@ -3,31 +3,57 @@
 //! The slot knows how each outcome changes it. Who waits, which slots are due and how many requests are out is the
 //! Keeper's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use procurify_token_protocol::{AccessToken, Activity, Failure, FailureClass, FailureCode, Fingerprint};
+use procurify_token_protocol::{Activity, Failure, FailureClass, FailureCode, Fingerprint, RefreshMode};
 
-use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL};
+use super::budget::Budget;
+use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL, Terms};
 use super::waiting::{Refused, Wait, Waiting};
 
-/// A token that is held, and its life on the boot-time clock.
+/// A token that is held, and its life on the boot-time clock. What `T` holds is the owner's affair.
 #[derive(Clone, Debug)]
-pub struct Held {
-    /// The token.
-    pub token: Arc<AccessToken>,
+pub struct Held<T> {
+    /// The token, in whatever form it is handed out.
+    pub token: T,
+    /// Which token.
+    pub fingerprint: Fingerprint,
     /// When it was requested.
     pub issued: Moment,
     /// When it ends.
     pub expires: Moment,
 }
 
-impl Held {
+impl<T> Held<T> {
     /// How long it still lives.
     pub fn remaining(&self, now: Moment) -> Duration {
         now.until(self.expires)
     }
+}
+
+/// What the next start has to know of a credential beside its token.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// When tokens were issued, in order: what the budget is reckoned from.
+    pub issued: Vec<Moment>,
+    /// Why requests wait, where they do.
+    pub setback: Option<Setback>,
+    /// How many young tokens the API has refused without a good one in between.
+    pub refused_in_a_row: u32,
+}
+
+/// Why requests wait, and until when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setback {
+    /// How the last one failed.
+    pub failure: Failure,
+    /// When it failed, by the wall clock.
+    pub at: DateTime<Utc>,
+    /// How many failed in a row.
+    pub in_a_row: u32,
+    /// When the next one may go out.
+    pub until: Moment,
 }
 
 /// How a token request failed, when, and how often in a row.
@@ -42,7 +68,7 @@ pub(super) struct LastFailure {
 pub(super) enum Doing {
     Resting { until: Moment },
     Queued,
-    Out { generation: u64, lost_at: Moment },
+    Out { generation: u64 },
     BackingOff { until: Moment },
     Barred { probe_at: Moment },
 }
@@ -59,10 +85,15 @@ pub(super) enum Invalidated {
 }
 
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) held: Option<Held>,
+pub(super) struct Slot<T> {
+    pub(super) held: Option<Held<T>>,
     pub(super) doing: Doing,
-    pub(super) last_failure: Option<LastFailure>,
+    pub(super) last_failure: Option<Box<LastFailure>>,
+    pub(super) budget: Budget,
+    /// Another number after each change that a watcher is told of.
+    pub(super) revision: u64,
+    /// When other client credentials were taken into use, while that is a reason for patience.
+    changed_at: Option<Moment>,
     /// How many young tokens the API has refused without a good one in between.
     refused_in_a_row: u32,
     pub(super) waiting: Vec<Waiting>,
@@ -70,32 +101,73 @@ pub(super) struct Slot {
 
 /// What to do for somebody who waits.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum Verdict<T> {
     /// Tell him.
-    Answer(Result<Held, Refused>),
+    Answer(Result<Held<T>, Refused>),
     /// Ask Procurify for him.
     Ask,
     /// Let him wait for what is being done already.
     Stay,
 }
 
-impl Slot {
-    pub(super) fn new(held: Option<Held>) -> Self {
-        Self { held, doing: Doing::Queued, last_failure: None, refused_in_a_row: 0, waiting: Vec::new() }
+impl<T: Clone> Slot<T> {
+    /// A slot with what an earlier run has left. A setback never lasts longer than it did when it was new.
+    pub(super) fn new(held: Option<Held<T>>, history: History, revision: u64, now: Now) -> Self {
+        let (doing, last_failure) = match history.setback {
+            Some(Setback { failure, at, in_a_row, until }) => {
+                let is_barred = failure.code.class() == FailureClass::Rejected;
+                let doing =
+                    if is_barred { Doing::Barred { probe_at: until } } else { Doing::BackingOff { until } };
+                (doing, Some(Box::new(LastFailure { failure, at, in_a_row })))
+            }
+            None => (Doing::Queued, None),
+        };
+        let budget = Budget::restored(history.issued, now.boot);
+        let refused_in_a_row = history.refused_in_a_row;
+        Self {
+            held,
+            doing,
+            last_failure,
+            budget,
+            revision,
+            changed_at: None,
+            refused_in_a_row,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// What the next start has to know.
+    pub(super) fn history(&self) -> History {
+        let until = match self.doing {
+            Doing::BackingOff { until } | Doing::Barred { probe_at: until } => Some(until),
+            Doing::Resting { .. } | Doing::Queued | Doing::Out { .. } => None,
+        };
+        let setback = until.zip(self.last_failure.as_deref()).map(|(until, last)| Setback {
+            failure: last.failure.clone(),
+            at: last.at,
+            in_a_row: last.in_a_row,
+            until,
+        });
+        History { issued: self.budget.issued().to_vec(), setback, refused_in_a_row: self.refused_in_a_row }
     }
 
     /// The token, if it is still valid.
-    pub(super) fn valid(&self, now: Now) -> Option<&Held> {
+    pub(super) fn valid(&self, now: Now) -> Option<&Held<T>> {
         self.held.as_ref().filter(|held| held.expires > now.boot)
     }
 
-    /// When this slot wants to be looked at again.
+    /// When this slot wants to be looked at again: what it does is due, or what it holds has ended.
     pub(super) fn wake(&self) -> Option<Moment> {
+        let ends = self.held.as_ref().map(|held| held.expires);
+        self.due().into_iter().chain(ends).min()
+    }
+
+    /// When what it does is due.
+    pub(super) fn due(&self) -> Option<Moment> {
         match self.doing {
             Doing::Resting { until } | Doing::BackingOff { until } => Some(until),
             Doing::Barred { probe_at } => Some(probe_at),
-            Doing::Out { lost_at, .. } => Some(lost_at),
-            Doing::Queued => None,
+            Doing::Out { .. } | Doing::Queued => None,
         }
     }
 
@@ -108,51 +180,66 @@ impl Slot {
         }
     }
 
-    /// Takes in a new token. The same token handed out again does not live longer for it.
-    pub(super) fn hold(&mut self, mut new: Held, policy: &Policy, jitter: f64) {
+    /// Takes in a new token, and says whether it is another one. The same token handed out again does not live longer
+    /// for it.
+    pub(super) fn hold(&mut self, mut new: Held<T>, terms: Terms, jitter: f64) -> bool {
         let mut soonest = new.issued;
+        let mut is_new = true;
         if let Some(old) = &self.held {
             // It is replaced because its time has come, and not because the API would have none of it.
             if self.last_failure.as_ref().is_none_or(|last| last.failure.code != FailureCode::TOKENS_REFUSED)
             {
                 self.refused_in_a_row = 0;
             }
-            if old.token.fingerprint() == new.token.fingerprint() && old.expires > new.issued {
+            if old.fingerprint == new.fingerprint && old.expires > new.issued {
                 if old.expires <= new.expires {
-                    (new.token, new.expires) = (Arc::clone(&old.token), old.expires);
+                    (new.token, new.expires) = (old.token.clone(), old.expires);
                 }
                 soonest = new.issued + SAME_TOKEN_INTERVAL;
+                is_new = false;
             }
         }
-        let until = policy.refresh_at(new.issued, new.expires, jitter).max(soonest);
+        let until = terms.refresh_at(new.issued, new.expires, jitter).max(soonest);
         self.held = Some(new);
         self.doing = Doing::Resting { until };
         self.last_failure = None;
+        is_new
     }
 
     /// Takes in a failure of the client credentials in use and decides when to try again.
     pub(super) fn fail(&mut self, failure: Failure, now: Now, policy: &Policy, jitter: f64) {
         let in_a_row = self.last_failure.as_ref().map_or(0, |last| last.in_a_row).saturating_add(1);
         let patience = failure.retry_after.unwrap_or_default();
+        // Procurify may not know them everywhere yet.
+        let is_fresh = failure.code == FailureCode::CREDENTIALS_REJECTED
+            && self.changed_at.is_some_and(|at| at + FRESH > now.boot);
         self.doing = match failure.code.class() {
-            FailureClass::Rejected => {
+            FailureClass::Rejected if !is_fresh => {
                 Doing::Barred { probe_at: now.boot + policy.probe_interval.max(patience) }
             }
             class => {
-                let calm = if class == FailureClass::Transient { Duration::ZERO } else { CALM_INTERVAL };
+                let calm =
+                    if class == FailureClass::Transient || is_fresh { Duration::ZERO } else { CALM_INTERVAL };
                 let wait = policy.backoff(in_a_row, jitter).max(calm).max(patience);
                 Doing::BackingOff { until: now.boot + wait }
             }
         };
-        self.last_failure = Some(LastFailure { failure, at: now.wall, in_a_row });
+        self.last_failure = Some(Box::new(LastFailure { failure, at: now.wall, in_a_row }));
+    }
+
+    /// Nothing may be sent before `until`: the budget is spent.
+    pub(super) fn wait_for_budget(&mut self, until: Moment, now: Now) {
+        self.doing = Doing::BackingOff { until };
+        let failure = Failure::from(FailureCode::BUDGET_SPENT);
+        self.last_failure = Some(Box::new(LastFailure { failure, at: now.wall, in_a_row: 1 }));
     }
 
     /// The API refused the token with this fingerprint. If it is the current one it is forgotten, to be replaced.
     ///
     /// If the one before it was refused as well, a new one would hardly fare better: the slot cools down, twice as long
     /// each time, and keeps handing out what it holds. The API may think better of it; we have nothing better to give.
-    pub(super) fn invalidate(&mut self, fingerprint: Fingerprint, now: Now) -> Invalidated {
-        let is_current = |held: &Held| held.token.fingerprint() == fingerprint;
+    pub(super) fn invalidate(&mut self, fingerprint: Fingerprint, terms: Terms, now: Now) -> Invalidated {
+        let is_current = |held: &Held<T>| held.fingerprint == fingerprint;
         let Some(held) = self.held.as_ref().filter(|held| is_current(held) && !self.is_cooling_down()) else {
             return Invalidated::Nothing;
         };
@@ -163,7 +250,11 @@ impl Slot {
             let cool_down = FIRST_COOL_DOWN.saturating_mul(1 << (in_a_row - 2).min(MOST_DOUBLINGS));
             self.doing = Doing::BackingOff { until: now.boot + cool_down };
             let failure = Failure::from(FailureCode::TOKENS_REFUSED);
-            self.last_failure = Some(LastFailure { failure, at: now.wall, in_a_row });
+            self.last_failure = Some(Box::new(LastFailure { failure, at: now.wall, in_a_row }));
+            return Invalidated::CoolingDown;
+        }
+        if let (Some(until), Doing::Resting { .. }) = (self.budget.frees_up(terms, now.boot), self.doing) {
+            self.wait_for_budget(until, now);
             return Invalidated::CoolingDown;
         }
         self.held = None;
@@ -172,13 +263,15 @@ impl Slot {
 
     fn is_cooling_down(&self) -> bool {
         let last = self.last_failure.as_ref().map(|last| last.failure.code);
-        matches!(self.doing, Doing::BackingOff { .. }) && last == Some(FailureCode::TOKENS_REFUSED)
+        matches!(self.doing, Doing::BackingOff { .. })
+            && matches!(last, Some(FailureCode::TOKENS_REFUSED | FailureCode::BUDGET_SPENT))
     }
 
     /// The client credentials were changed: what was known of the old ones says nothing of the new ones.
-    pub(super) fn forget_failures(&mut self) {
+    pub(super) fn credentials_changed(&mut self, now: Moment) {
         self.last_failure = None;
         self.refused_in_a_row = 0;
+        self.changed_at = Some(now);
     }
 
     /// Nothing is being done any more; a request that is out has become meaningless.
@@ -187,7 +280,7 @@ impl Slot {
     }
 
     /// What to do for somebody who waits.
-    pub(super) fn judge(&self, wait: Wait, deadline: Moment, now: Now) -> Verdict {
+    pub(super) fn judge(&self, wait: Wait, deadline: Moment, now: Now) -> Verdict<T> {
         if let (Wait::Get { min_ttl }, Some(held)) = (wait, self.valid(now)) {
             let is_enough = held.remaining(now.boot) >= min_ttl;
             // No new token would live that long either, or it was asked for only a moment ago.
@@ -199,7 +292,8 @@ impl Slot {
         }
         match (self.doing, wait) {
             (Doing::Queued | Doing::Out { .. }, _) => Verdict::Stay,
-            (Doing::Resting { .. }, _) | (_, Wait::Refresh { retry: true }) => Verdict::Ask,
+            (Doing::Resting { .. }, _)
+            | (_, Wait::Refresh { mode: RefreshMode::Retry | RefreshMode::OverBudget }) => Verdict::Ask,
             (Doing::BackingOff { until }, _) if deadline > until => Verdict::Stay,
             (Doing::BackingOff { until } | Doing::Barred { probe_at: until }, _) => {
                 Verdict::Answer(self.best_for(wait, now).ok_or_else(|| self.refusal(until, now)))
@@ -208,7 +302,7 @@ impl Slot {
     }
 
     /// The token to hand out where nothing better can be had: for a `get`, what is valid.
-    pub(super) fn best_for(&self, wait: Wait, now: Now) -> Option<Held> {
+    pub(super) fn best_for(&self, wait: Wait, now: Now) -> Option<Held<T>> {
         match wait {
             Wait::Get { .. } => self.valid(now).cloned(),
             Wait::Refresh { .. } => None,
@@ -218,7 +312,7 @@ impl Slot {
     /// What to tell somebody whose deadline has passed: the failure that kept him waiting, where there was one.
     pub(super) fn too_late(&self, now: Now) -> Refused {
         match &self.last_failure {
-            Some(_) => self.refusal(self.wake().unwrap_or(now.boot), now),
+            Some(_) => self.refusal(self.due().unwrap_or(now.boot), now),
             None => Refused::Deadline,
         }
     }
@@ -235,5 +329,7 @@ impl Slot {
 const SAME_TOKEN_INTERVAL: Duration = Duration::from_mins(1);
 /// The shortest wait after a failure that waiting alone hardly mends.
 const CALM_INTERVAL: Duration = Duration::from_mins(1);
+/// For how long after a rotation a 401 may be the old state of a server.
+const FRESH: Duration = Duration::from_mins(1);
 const FIRST_COOL_DOWN: Duration = Duration::from_mins(5);
 const MOST_DOUBLINGS: u32 = 4;

@@ -2,11 +2,13 @@
 //!
 //! Pure functions over numbers. Which clock the numbers come from is for `clock.rs`.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use procurify_token_protocol::CredentialName;
 
 /// A point on the boot-time clock in milliseconds: it runs on while the machine is suspended and never steps. Tokens of
 /// an earlier boot lie before zero.
@@ -17,6 +19,11 @@ impl Moment {
     /// So many milliseconds after boot.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis)
+    }
+
+    /// The milliseconds since boot.
+    pub fn as_millis(self) -> i64 {
+        self.0
     }
 
     /// How long it is until `later`; zero where that lies behind.
@@ -64,45 +71,55 @@ impl Now {
         self.wall.checked_add_signed(distance).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// A number in `0.0..1.0`, another one for each credential and each roll of the dice.
-    pub(super) fn jitter(&self, name: &impl Hash) -> f64 {
+    /// A number, another one for each credential and each roll of the dice.
+    pub(super) fn roll(&self, name: &impl Hash) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.dice, name).hash(&mut hasher);
-        f64::from(u32::try_from(hasher.finish() >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
+        hasher.finish()
+    }
+
+    /// A number in `0.0..1.0`, another one for each credential and each roll of the dice.
+    pub(super) fn jitter(&self, name: &impl Hash) -> f64 {
+        f64::from(u32::try_from(self.roll(name) >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
     }
 }
 
 /// The settings of the [`Keeper`](super::Keeper).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// A token is refreshed after a random share of its life between these two, 0.8 and 0.9 by default.
-    pub refresh_from: f64,
-    /// See [`refresh_from`](Self::refresh_from).
-    pub refresh_to: f64,
     /// The longest wait between two attempts after transient failures: 5 min.
     pub backoff_cap: Duration,
     /// How often rejected client credentials are tried all the same: 1 h.
     pub probe_interval: Duration,
     /// How many token requests may be out at once: 8.
     pub concurrency: usize,
+    /// How many token requests may go out in any second: 10.
+    pub rate: u32,
     /// After how long a request that never came back is given up: the issuer's own deadline and a little more.
     pub ticket_life: Duration,
+    /// What holds for every credential that has no terms of its own.
+    pub terms: Terms,
+    /// The terms of single credentials.
+    pub exceptions: HashMap<CredentialName, Terms>,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            refresh_from: 0.8,
-            refresh_to: 0.9,
-            backoff_cap: Duration::from_mins(5),
-            probe_interval: Duration::from_hours(1),
-            concurrency: 8,
-            ticket_life: Duration::from_secs(40),
-        }
-    }
+/// The settings that a credential may have of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// A token is refreshed after a random share of its life between these two, 0.8 and 0.9 by default.
+    pub refresh_from: f64,
+    /// See [`refresh_from`](Self::refresh_from).
+    pub refresh_to: f64,
+    /// How many tokens may be issued in any hour: 6.
+    pub per_hour: u32,
+    /// How many tokens may be issued in any 24 hours: 24.
+    pub per_day: u32,
 }
 
-impl Policy {
+impl Terms {
+    /// What holds where nothing else is said.
+    pub const DEFAULT: Self = Self { refresh_from: 0.8, refresh_to: 0.9, per_hour: 6, per_day: 24 };
+
     /// When a token that lives from `issued` to `expires` is due for a refresh.
     ///
     /// Never sooner than [`SHORTEST_INTERVAL`] after it was issued: a token of a few seconds does not make the daemon
@@ -110,6 +127,27 @@ impl Policy {
     pub(super) fn refresh_at(&self, issued: Moment, expires: Moment, jitter: f64) -> Moment {
         let share = self.refresh_from + (self.refresh_to - self.refresh_from) * jitter;
         issued + issued.until(expires).mul_f64(share).max(SHORTEST_INTERVAL)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            backoff_cap: Duration::from_mins(5),
+            probe_interval: Duration::from_hours(1),
+            concurrency: 8,
+            rate: 10,
+            ticket_life: Duration::from_secs(40),
+            terms: Terms::DEFAULT,
+            exceptions: HashMap::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// The terms of a credential.
+    pub fn terms_of(&self, name: &CredentialName) -> Terms {
+        self.exceptions.get(name).copied().unwrap_or(self.terms)
     }
 
     /// How long to wait after so many transient failures in a row: full jitter over 1 s, 2 s, 4 s … up to the cap, and
@@ -137,17 +175,17 @@ mod tests {
 
     #[test]
     fn a_refresh_falls_between_80_and_90_percent_of_life() {
-        let policy = Policy::default();
+        let terms = Terms::DEFAULT;
         let start = Moment::from_millis(0);
-        assert_eq!(policy.refresh_at(start, start + DAY, 0.0), start + DAY.mul_f64(0.8));
-        assert_eq!(policy.refresh_at(start, start + DAY, 1.0), start + DAY.mul_f64(0.9));
+        assert_eq!(terms.refresh_at(start, start + DAY, 0.0), start + DAY.mul_f64(0.8));
+        assert_eq!(terms.refresh_at(start, start + DAY, 1.0), start + DAY.mul_f64(0.9));
     }
 
     #[test]
     fn short_tokens_do_not_spin() {
-        let (policy, start) = (Policy::default(), Moment::from_millis(0));
+        let (terms, start) = (Terms::DEFAULT, Moment::from_millis(0));
         for life in [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(11)] {
-            assert_eq!(policy.refresh_at(start, start + life, 0.5), start + SHORTEST_INTERVAL);
+            assert_eq!(terms.refresh_at(start, start + life, 0.5), start + SHORTEST_INTERVAL);
         }
     }
 

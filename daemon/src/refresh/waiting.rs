@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procurify_token_protocol::Failure;
+use procurify_token_protocol::{Failure, RefreshMode};
 
 use super::timing::Moment;
 
@@ -19,8 +19,8 @@ pub enum Wait {
     },
     /// A new token.
     Refresh {
-        /// Whether to ask even though the client credentials were rejected or the server wants to be left alone.
-        retry: bool,
+        /// What to disregard for it.
+        mode: RefreshMode,
     },
 }
 
@@ -51,10 +51,15 @@ pub(super) struct Waiting {
 }
 
 impl Wait {
+    /// Whether even a spent budget is no reason not to ask.
+    pub(super) fn is_over_budget(self) -> bool {
+        self == Self::Refresh { mode: RefreshMode::OverBudget }
+    }
+
     /// The same wish without the wish to hurry, which was granted once.
     pub(super) fn gently(self) -> Self {
         match self {
-            Self::Refresh { .. } => Self::Refresh { retry: false },
+            Self::Refresh { .. } => Self::Refresh { mode: RefreshMode::Plain },
             Self::Get { .. } => self,
         }
     }

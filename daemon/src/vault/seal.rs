@@ -111,6 +111,18 @@ impl CacheKeys {
     ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
         self.tokens.open(Purpose::CachedToken, hashed_name, sealed)
     }
+
+    pub(crate) fn seal_history(&self, hashed_name: &[u8; 32], record: &[u8]) -> Vec<u8> {
+        self.tokens.seal(Purpose::CachedHistory, hashed_name, record)
+    }
+
+    pub(crate) fn open_history(
+        &self,
+        hashed_name: &[u8; 32],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        self.tokens.open(Purpose::CachedHistory, hashed_name, sealed)
+    }
 }
 
 /// What a box is sealed for.
@@ -120,6 +132,7 @@ pub(super) enum Purpose {
     Body,
     ClientSecret,
     CachedToken,
+    CachedHistory,
 }
 
 impl Purpose {
@@ -129,6 +142,7 @@ impl Purpose {
             Self::Body => "body",
             Self::ClientSecret => "client secret",
             Self::CachedToken => "cached token",
+            Self::CachedHistory => "cached history",
         }
     }
 }

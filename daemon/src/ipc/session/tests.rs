@@ -7,7 +7,6 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::clock::SystemClock;
 use crate::lookup::Ready;
-use crate::refresh::Moment;
 
 const OWNER: u32 = 1000;
 
@@ -75,8 +74,8 @@ fn get() -> Request {
 async fn a_held_token_is_answered_from_the_table_without_the_driver() {
     let mut caller = Caller::new(OWNER);
     let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
-    let expires = Moment::default() + Duration::from_hours(1);
-    caller.lookup.publish(&name(), Some(Ready { frame, expires }));
+    let expires = SystemClock.boot() + Duration::from_hours(1);
+    caller.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
     caller.send(513, &get()).await;
     assert!(matches!(caller.reply().await, Some((513, Ok(Answer::Done)))));
     assert!(caller.driver.try_recv().is_err());
@@ -157,8 +156,8 @@ async fn a_frame_that_trickles_in_is_not_waited_for_longer_than_its_time() {
 async fn a_busy_caller_whose_frames_arrive_cut_in_two_is_never_slow() {
     let mut caller = Caller::new(OWNER);
     let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
-    let expires = Moment::default() + Duration::from_hours(1);
-    caller.lookup.publish(&name(), Some(Ready { frame, expires }));
+    let expires = SystemClock.boot() + Duration::from_hours(1);
+    caller.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
     let request = codec::encode_request(7, &get()).unwrap();
     let (head, tail) = request.split_at(5);
     caller.stream.write_all(head).await.unwrap();
@@ -198,8 +197,8 @@ async fn a_silent_connection_is_closed_but_not_one_that_waits_for_an_answer() {
 async fn a_caller_that_reads_nothing_is_left() {
     let mut caller = Caller::new(OWNER);
     let frame = Zeroizing::new(vec![0; 300 * 1024]);
-    let expires = Moment::default() + Duration::from_hours(1);
-    caller.lookup.publish(&name(), Some(Ready { frame, expires }));
+    let expires = SystemClock.boot() + Duration::from_hours(1);
+    caller.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
     caller.send(7, &get()).await;
     let began = Instant::now();
     caller.session.await.unwrap();

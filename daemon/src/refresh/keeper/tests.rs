@@ -1,8 +1,7 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use procurify_token_protocol::{AccessToken, FailureClass};
+use procurify_token_protocol::RefreshMode;
 use proptest::prelude::*;
 
 use super::*;
@@ -12,13 +11,13 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// A Keeper with an invented clock, and everything it has said so far.
 struct World {
-    keeper: Keeper,
+    keeper: Keeper<()>,
     boot: Moment,
     tokens: u8,
     waiters: Waiter,
     tickets: Vec<Ticket>,
-    published: HashMap<CredentialName, Option<Held>>,
-    answers: HashMap<Waiter, Result<Held, Refused>>,
+    published: HashMap<CredentialName, Option<Held<()>>>,
+    answers: HashMap<Waiter, Result<Held<()>, Refused>>,
 }
 
 impl World {
@@ -37,7 +36,7 @@ impl World {
     fn with(names: &[&str]) -> Self {
         let mut world = Self::new();
         for name in names {
-            world.keeper.insert(&name.parse().unwrap(), None, world.now());
+            world.keeper.insert(&name.parse().unwrap(), None, History::default(), world.now());
         }
         world.settle();
         world
@@ -51,6 +50,7 @@ impl World {
     fn settle(&mut self) {
         while let Some(action) = self.keeper.poll_action() {
             match action {
+                Action::Keep { .. } | Action::Tell(_) => {}
                 Action::Issue(ticket) => self.tickets.push(ticket),
                 Action::Publish(name, held) => drop(self.published.insert(name, held)),
                 Action::Answer(waiter, answer) => {
@@ -66,6 +66,7 @@ impl World {
         self.no_wake_is_stuck_in_the_past();
         self.every_unanswered_waiter_is_remembered();
         self.what_was_published_is_what_is_held();
+        self.the_count_of_valid_tokens_is_right();
     }
 
     fn at_most_one_request_is_out_for_each_credential(&self) {
@@ -75,9 +76,8 @@ impl World {
     }
 
     fn no_more_requests_are_out_than_there_are_places(&self) {
-        let out = self.current_tickets().count();
-        assert_eq!(out, self.keeper.out);
-        assert!(out <= self.keeper.policy.concurrency);
+        assert!(self.current_tickets().count() <= self.keeper.places.len());
+        assert!(self.keeper.places.len() <= self.keeper.policy.concurrency);
     }
 
     fn no_wake_is_stuck_in_the_past(&self) {
@@ -90,12 +90,20 @@ impl World {
         assert_eq!(waiting, self.keeper.deadlines.len());
     }
 
+    fn the_count_of_valid_tokens_is_right(&self) {
+        let held = self.keeper.slots.values().filter(|slot| slot.held.is_some()).count();
+        assert_eq!(held, self.keeper.count_valid());
+        assert!(
+            self.keeper.slots.values().all(|slot| slot.held.is_some() == slot.valid(self.now()).is_some())
+        );
+    }
+
     fn what_was_published_is_what_is_held(&self) {
         for (name, slot) in &self.keeper.slots {
             let published = self.published.get(name).and_then(Option::as_ref);
             assert_eq!(
-                published.map(|held| held.token.fingerprint()),
-                slot.held.as_ref().map(|held| held.token.fingerprint())
+                published.map(|held| held.fingerprint),
+                slot.held.as_ref().map(|held| held.fingerprint)
             );
         }
     }
@@ -122,11 +130,10 @@ impl World {
         self.settle();
     }
 
-    fn token(&mut self, life: Duration) -> Held {
+    fn token(&mut self, life: Duration) -> Held<()> {
         self.tokens += 1;
         let fingerprint = Fingerprint::from_bytes([self.tokens; 8]);
-        let token = AccessToken::new("t".into(), fingerprint, DateTime::UNIX_EPOCH).unwrap();
-        Held { token: Arc::new(token), issued: self.boot, expires: self.boot + life }
+        Held { token: (), fingerprint, issued: self.boot, expires: self.boot + life }
     }
 
     fn last_ticket(&self) -> Ticket {
@@ -135,7 +142,7 @@ impl World {
 
     fn succeed(&mut self, life: Duration) -> Fingerprint {
         let held = self.token(life);
-        let fingerprint = held.token.fingerprint();
+        let fingerprint = held.fingerprint;
         self.keeper.issued(&self.last_ticket(), Ok(held), self.now());
         self.settle();
         fingerprint
@@ -151,7 +158,7 @@ impl World {
     }
 
     fn granted(&self, waiter: Waiter) -> Option<Fingerprint> {
-        self.answers.get(&waiter)?.as_ref().ok().map(|held| held.token.fingerprint())
+        self.answers.get(&waiter)?.as_ref().ok().map(|held| held.fingerprint)
     }
 
     fn refused(&self, waiter: Waiter) -> Option<&Refused> {
@@ -234,9 +241,9 @@ fn rejected_credentials_are_probed_hourly_and_at_once_when_a_person_asks() {
     world.pass(Duration::from_mins(1));
     assert_eq!(world.tickets.len(), 2);
     world.fail(FailureCode::CREDENTIALS_REJECTED);
-    let plain = world.wait("acme", Wait::Refresh { retry: false }, SOON);
+    let plain = world.wait("acme", Wait::Refresh { mode: RefreshMode::Plain }, SOON);
     assert!(world.refused(plain).is_some());
-    let retry = world.wait("acme", Wait::Refresh { retry: true }, SOON);
+    let retry = world.wait("acme", Wait::Refresh { mode: RefreshMode::Retry }, SOON);
     assert_eq!(world.tickets.len(), 3);
     let token = world.succeed(DAY);
     assert_eq!(world.granted(retry), Some(token));
@@ -330,7 +337,7 @@ fn when_the_new_token_is_refused_as_well_the_slot_cools_down_and_says_why() {
     assert_eq!((world.tickets.len(), world.activity("acme")), (2, Activity::BackingOff));
     let waiter = world.get("acme", SOON);
     assert!(world.granted(waiter).is_some(), "the API may think better of it");
-    let waiter = world.wait("acme", Wait::Refresh { retry: false }, SOON);
+    let waiter = world.wait("acme", Wait::Refresh { mode: RefreshMode::Plain }, SOON);
     assert!(matches!(
         world.refused(waiter),
         Some(Refused::Failed { failure, retry_in })
@@ -358,7 +365,7 @@ fn a_server_that_repeats_its_token_causes_no_loop_and_no_longer_life() {
 }
 
 impl World {
-    fn published_token(&self, name: &str) -> Held {
+    fn published_token(&self, name: &str) -> Held<()> {
         self.published[&name.parse().unwrap()].clone().unwrap()
     }
 }
@@ -367,7 +374,7 @@ impl World {
 fn a_token_that_is_kept_from_an_earlier_run_costs_nothing() {
     let mut world = World::new();
     let held = Held { issued: world.boot - Duration::from_hours(2), ..world.token(Duration::from_hours(22)) };
-    world.keeper.insert(&"acme".parse().unwrap(), Some(held), world.now());
+    world.keeper.insert(&"acme".parse().unwrap(), Some(held), History::default(), world.now());
     let waiter = world.get("acme", Duration::ZERO);
     assert!(world.granted(waiter).is_some());
     assert!(world.tickets.is_empty());
@@ -377,6 +384,7 @@ fn a_token_that_is_kept_from_an_earlier_run_costs_nothing() {
 fn those_whom_somebody_waits_for_come_first_when_places_are_few() {
     let names: Vec<String> = (0..20).map(|n| format!("c{n}")).collect();
     let mut world = World::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    (0..8).for_each(|_| world.pass(Duration::from_millis(100)));
     assert_eq!(world.tickets.len(), 8);
     world.get("c19", SOON);
     world.fail(FailureCode::SERVER_ERROR);
@@ -415,7 +423,7 @@ fn another_pair_of_client_credentials_lifts_the_bar_and_keeps_what_is_valid() {
     assert_eq!(world.granted(waiter), Some(old));
     let late = world.last_ticket();
     let adopted = world.token(DAY);
-    let fingerprint = adopted.token.fingerprint();
+    let fingerprint = adopted.fingerprint;
     world.keeper.adopt(&name, adopted, world.now());
     world.settle();
     world.keeper.issued(&late, Err(FailureCode::CREDENTIALS_REJECTED.into()), world.now());
@@ -424,10 +432,160 @@ fn another_pair_of_client_credentials_lifts_the_bar_and_keeps_what_is_valid() {
     assert_eq!((world.granted(waiter), world.activity("acme")), (Some(fingerprint), Activity::Resting));
 }
 
+#[test]
+fn a_first_start_is_no_storm_and_a_get_jumps_the_queue() {
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let mut world = World::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let waiter = world.get("c99", SOON);
+    assert_eq!(world.last_ticket().name.as_str(), "c99", "it need not wait for the rate either");
+    let token = world.succeed(DAY);
+    assert_eq!(world.granted(waiter), Some(token));
+    for _ in 0..20 {
+        world.pass(Duration::from_millis(50));
+        world.succeed(DAY);
+    }
+    assert!((9..=12).contains(&world.tickets.len()), "{} in a second", world.tickets.len());
+}
+
+#[test]
+fn a_spent_budget_is_told_with_the_time_it_frees_up_and_may_be_overdrawn_by_a_person() {
+    let mut world = World::with(&["acme"]);
+    world.succeed(Duration::from_mins(1));
+    for _ in 0..5 {
+        world.wait("acme", Wait::Refresh { mode: RefreshMode::Plain }, SOON);
+        world.succeed(Duration::from_mins(1));
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.tickets.len(), 6);
+    let more = world.wait("acme", Wait::Refresh { mode: RefreshMode::Retry }, SOON);
+    assert!(matches!(
+        world.refused(more),
+        Some(Refused::Failed { failure, retry_in })
+            if failure.code == FailureCode::BUDGET_SPENT && *retry_in == Duration::from_secs(3595)
+    ));
+    let held = world.get("acme", SOON);
+    assert!(world.granted(held).is_some(), "what is held is handed out");
+    world.pass(Duration::from_mins(2));
+    let waiter = world.get("acme", SOON);
+    assert!(matches!(world.refused(waiter), Some(Refused::Failed { .. })));
+    let over = world.wait("acme", Wait::Refresh { mode: RefreshMode::OverBudget }, SOON);
+    let token = world.succeed(DAY);
+    assert_eq!((world.tickets.len(), world.granted(over)), (7, Some(token)));
+}
+
+#[test]
+fn the_budget_frees_up_by_itself_and_counts_only_what_was_issued() {
+    let mut world = World::with(&["acme"]);
+    for _ in 0..20 {
+        world.fail(FailureCode::TIMED_OUT);
+        world.pass(Duration::from_mins(5));
+    }
+    assert_eq!(world.tickets.len(), 21, "an outage uses nothing up");
+    for _ in 0..6 {
+        world.succeed(Duration::from_secs(20));
+        world.pass(Duration::from_secs(20));
+    }
+    assert_eq!((world.tickets.len(), world.activity("acme")), (26, Activity::BackingOff));
+    world.pass(Duration::from_hours(1));
+    assert_eq!(world.tickets.len(), 27);
+}
+
+#[test]
+fn the_budget_spent_a_refused_token_is_better_than_none() {
+    let mut world = World::with(&["acme"]);
+    let name = "acme".parse().unwrap();
+    let mut token = world.succeed(DAY);
+    for _ in 0..5 {
+        world.wait("acme", Wait::Refresh { mode: RefreshMode::Plain }, SOON);
+        token = world.succeed(DAY);
+    }
+    world.keeper.invalidate(&name, token, world.now());
+    world.settle();
+    let waiter = world.get("acme", SOON);
+    assert_eq!((world.granted(waiter), world.tickets.len()), (Some(token), 6));
+}
+
+#[test]
+fn after_a_rotation_a_401_is_tolerated_for_a_minute() {
+    let mut world = World::with(&["acme"]);
+    let name = "acme".parse().unwrap();
+    world.succeed(DAY);
+    world.keeper.credentials_changed(&name, world.now());
+    world.settle();
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    assert_eq!(world.activity("acme"), Activity::BackingOff);
+    world.pass(Duration::from_mins(1));
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    assert_eq!(world.activity("acme"), Activity::Barred);
+}
+
+#[test]
+fn what_made_requests_wait_makes_them_wait_after_a_restart() {
+    let mut world = World::with(&["acme", "globex"]);
+    let (acme, globex): (CredentialName, CredentialName) =
+        ("acme".parse().unwrap(), "globex".parse().unwrap());
+    let patience = Duration::from_hours(3);
+    let throttled = Failure { retry_after: Some(patience), ..FailureCode::THROTTLED.into() };
+    let ticket = world.tickets[0].clone();
+    world.keeper.issued(&ticket, Err(throttled), world.now());
+    world.pass(Duration::from_secs(1));
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    let kept = [&acme, &globex].map(|name| (name.clone(), world.keeper.history(name).unwrap()));
+    let mut next = World { boot: world.boot, ..World::new() };
+    for (name, history) in kept {
+        next.keeper.insert(&name, None, history, next.now());
+    }
+    next.settle();
+    let states = |world: &World| ["acme", "globex"].map(|name| world.activity(name));
+    assert_eq!(states(&next), [Activity::BackingOff, Activity::Barred]);
+    next.pass(Duration::from_mins(59));
+    assert!(next.tickets.is_empty());
+    next.pass(Duration::from_hours(2) + Duration::from_mins(1));
+    next.pass(Duration::from_millis(100));
+    assert_eq!(next.tickets.len(), 2);
+}
+
+#[test]
+fn a_locked_vault_does_not_make_two_requests_of_one() {
+    let mut world = World::with(&["acme"]);
+    let first = world.last_ticket();
+    world.keeper.close();
+    world.keeper.insert(&first.name, None, History::default(), world.now());
+    world.settle();
+    let waiter = world.get("acme", Duration::from_mins(1));
+    assert_eq!(world.tickets.len(), 1, "the first is still out");
+    world.keeper.issued(&first, Err(FailureCode::INTERRUPTED.into()), world.now());
+    world.settle();
+    assert_eq!(world.tickets.len(), 2);
+    let token = world.succeed(DAY);
+    assert_eq!(world.granted(waiter), Some(token));
+}
+
+#[test]
+fn a_domain_that_hangs_leaves_places_for_the_others() {
+    let names: Vec<String> = (0..50).map(|n| format!("hangs/c{n}")).collect();
+    let mut world = World::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    (0..50).for_each(|_| world.pass(Duration::from_millis(100)));
+    world.keeper.insert(&"works".parse().unwrap(), None, History::default(), world.now());
+    world.settle();
+    assert_eq!(world.last_ticket().name.as_str(), "works");
+}
+
+#[test]
+fn a_token_that_has_ended_is_no_longer_published_and_watchers_are_told() {
+    let mut world = World::with(&["acme"]);
+    world.succeed(DAY);
+    let name = "acme".parse().unwrap();
+    let before = world.keeper.view(&name, world.now()).unwrap().revision;
+    world.pass(DAY);
+    assert!(world.published[&name].is_none());
+    assert_ne!(world.keeper.view(&name, world.now()).unwrap().revision, before);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Get { name: usize, min_ttl: u64, patience: u64 },
-    Refresh { name: usize, retry: bool },
+    Refresh { name: usize, mode: RefreshMode },
     Succeed { ticket: usize, life: u64 },
     Fail { ticket: usize, code: usize, retry_after: Option<u64> },
     Invalidate { name: usize, current: bool },
@@ -448,12 +606,16 @@ const CODES: [FailureCode; 5] = [
     FailureCode::NOT_CONNECTED,
 ];
 
+fn mode() -> impl Strategy<Value = RefreshMode> {
+    prop_oneof![Just(RefreshMode::Plain), Just(RefreshMode::Retry), Just(RefreshMode::OverBudget)]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let name = 0..NAMES.len();
     prop_oneof![
         6 => (name.clone(), prop_oneof![Just(0u64), 0..200_000u64], 0..600u64)
             .prop_map(|(name, min_ttl, patience)| Event::Get { name, min_ttl, patience }),
-        1 => (name.clone(), any::<bool>()).prop_map(|(name, retry)| Event::Refresh { name, retry }),
+        1 => (name.clone(), mode()).prop_map(|(name, mode)| Event::Refresh { name, mode }),
         5 => (any::<usize>(), prop_oneof![1..90u64, Just(86_400u64)])
             .prop_map(|(ticket, life)| Event::Succeed { ticket, life }),
         3 => (any::<usize>(), 0..CODES.len(), prop::option::of(0..5000u64))
@@ -477,8 +639,8 @@ impl World {
                 let min_ttl = Duration::from_secs(*min_ttl);
                 self.wait(NAMES[*name], Wait::Get { min_ttl }, Duration::from_secs(*patience + 1));
             }
-            Event::Refresh { name, retry } => {
-                self.wait(NAMES[*name], Wait::Refresh { retry: *retry }, SOON);
+            Event::Refresh { name, mode } => {
+                self.wait(NAMES[*name], Wait::Refresh { mode: *mode }, SOON);
             }
             Event::Succeed { ticket, life } if !self.tickets.is_empty() => {
                 let ticket = self.tickets[ticket % self.tickets.len()].clone();
@@ -492,12 +654,12 @@ impl World {
             }
             Event::Invalidate { name: index, current } => {
                 let held = self.published.get(&name(index)).and_then(Option::as_ref);
-                let fingerprint = held.filter(|_| *current).map(|held| held.token.fingerprint());
+                let fingerprint = held.filter(|_| *current).map(|held| held.fingerprint);
                 let fingerprint = fingerprint.unwrap_or(Fingerprint::from_bytes([0; 8]));
                 self.keeper.invalidate(&name(index), fingerprint, now);
             }
             Event::Insert { name: index } if !self.keeper.slots.contains_key(&name(index)) => {
-                self.keeper.insert(&name(index), None, now);
+                self.keeper.insert(&name(index), None, History::default(), now);
             }
             Event::Remove { name: index } => self.keeper.remove(&name(index), now),
             Event::Change { name: index } => self.keeper.credentials_changed(&name(index), now),
@@ -523,7 +685,5 @@ proptest! {
         // In the end everybody is answered: time alone does it.
         world.pass(Duration::from_hours(1));
         prop_assert_eq!(world.answers.len(), usize::try_from(world.waiters).unwrap());
-        let is_rejection = |code: &&FailureCode| code.class() == FailureClass::Rejected;
-        prop_assert_eq!(CODES.iter().filter(is_rejection).count(), 1);
     }
 }
