@@ -1,6 +1,10 @@
 //! What the answer to each request has to be.
 
-use procurify_token_protocol::{Answer, CredentialStatus, DaemonStatus, Request, TokenGrant};
+use std::time::Duration;
+
+use procurify_token_protocol::{
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Request, TokenGrant, Watched,
+};
 
 use crate::error::{Error, ProtocolError};
 
@@ -31,6 +35,37 @@ pub(crate) fn status(answer: Answer) -> Result<DaemonStatus, Error> {
         _ => Err(UNEXPECTED),
     }
 }
+
+/// Somebody who watches a credential: what was seen of it, and what to ask next.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    name: CredentialName,
+    seen: Option<u64>,
+}
+
+impl Watcher {
+    pub(crate) fn new(name: CredentialName) -> Self {
+        Self { name, seen: None }
+    }
+
+    pub(crate) fn request(&self) -> Request {
+        Request::Watch { name: self.name.clone(), seen: self.seen, deadline: POLL }
+    }
+
+    /// What is new in an answer; nothing where it only says that the deadline has passed.
+    pub(crate) fn news(&mut self, answer: Answer) -> Result<Option<Watched>, Error> {
+        match answer {
+            Answer::Watched(watched) => {
+                let is_new = self.seen.replace(watched.revision) != Some(watched.revision);
+                Ok(is_new.then_some(*watched))
+            }
+            _ => Err(UNEXPECTED),
+        }
+    }
+}
+
+/// How long one question of somebody who watches may stay open; then it is asked again.
+pub(crate) const POLL: Duration = Duration::from_mins(5);
 
 /// All credentials, page by page.
 #[derive(Default)]
@@ -68,7 +103,7 @@ const UNEXPECTED: Error = Error::Protocol(ProtocolError::UnexpectedAnswer);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use procurify_token_protocol::{Activity, BaseUrl, BodyEncoding, CredentialName, TokenUrl};
+    use procurify_token_protocol::{Activity, BaseUrl, BodyEncoding, TokenUrl};
 
     fn credential(name: &str) -> CredentialStatus {
         let name: CredentialName = name.parse().unwrap();
@@ -88,6 +123,7 @@ mod tests {
             activity: Activity::Resting,
             next_attempt_at: None,
             last_failure: None,
+            budget: procurify_token_protocol::BudgetStatus::default(),
         }
     }
 
@@ -113,5 +149,18 @@ mod tests {
         let answer = Answer::Credentials { page: Vec::new(), more: true };
         let outcome = Listing::default().add(answer);
         assert!(matches!(outcome, Err(Error::Protocol(ProtocolError::UnexpectedAnswer))));
+    }
+
+    #[test]
+    fn a_watcher_passes_over_what_it_has_seen() {
+        let answer = |revision| Answer::Watched(Box::new(Watched { revision, token: None, refusal: None }));
+        let mut watcher = Watcher::new("acme".parse().unwrap());
+        let mut revisions = Vec::new();
+        for revision in [7, 7, 8, 3] {
+            revisions.extend(watcher.news(answer(revision)).unwrap().map(|news| news.revision));
+        }
+        assert_eq!(revisions, [7, 8, 3], "another revision is news, also a smaller one");
+        assert!(matches!(watcher.request(), Request::Watch { seen: Some(3), .. }));
+        assert!(watcher.news(Answer::Done).is_err());
     }
 }

@@ -10,10 +10,10 @@ use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsNa
 use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::frame::{FrameBuffer, MAX_ANSWER};
 use procurify_token_protocol::{
-    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant,
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant, Watched,
 };
 
-use crate::answers::{self, Listing};
+use crate::answers::{self, Listing, POLL, Watcher};
 use crate::call::{self, Setback};
 use crate::deadline::{Deadline, now};
 use crate::door::{self, Knock, Search, Step};
@@ -30,6 +30,31 @@ pub struct Client {
     deadline: Duration,
     patience: Duration,
     conversation: Option<Conversation>,
+}
+
+/// Somebody who watches a credential; made by [`Client::watch`].
+#[derive(Debug)]
+pub struct Watch<'a> {
+    client: &'a mut Client,
+    watcher: Watcher,
+}
+
+impl Watch<'_> {
+    /// What the credential has come to, once that is something else than was told before; the first call tells how
+    /// things stand. Whoever is slow to call again is told of the latest only.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the credential was removed (`unknown-credential`) or the vault is locked; the other
+    /// [`Error`]s as for any request. Calling again after a [transient](Error::is_transient) one goes on watching.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would end at the first error")]
+    pub fn next(&mut self) -> Result<Watched, Error> {
+        loop {
+            let answer = self.client.request(&self.watcher.request(), POLL)?;
+            if let Some(news) = self.watcher.news(answer)? {
+                return Ok(news);
+            }
+        }
+    }
 }
 
 impl Client {
@@ -105,6 +130,12 @@ impl Client {
     /// [`Error`].
     pub fn status(&mut self) -> Result<DaemonStatus, Error> {
         self.request(&Request::Status, self.deadline).and_then(answers::status)
+    }
+
+    /// Watches a credential: each new token, the end of one, a failed token request, and the removal. The connection
+    /// serves nothing else meanwhile.
+    pub fn watch(&mut self, name: &CredentialName) -> Watch<'_> {
+        Watch { client: self, watcher: Watcher::new(name.clone()) }
     }
 
     /// Any request. A deadline within it is cut to what is left of `deadline`.

@@ -20,8 +20,11 @@ pub(crate) fn frame(id: u16, request: &Request, left: Duration) -> Result<Zeroiz
         Request::Promote { name, deadline } if *deadline > left => {
             Some(Request::Promote { name: name.clone(), deadline: left })
         }
-        Request::Refresh { name, retry, deadline } if *deadline > left => {
-            Some(Request::Refresh { name: name.clone(), retry: *retry, deadline: left })
+        Request::Refresh { name, mode, deadline } if *deadline > left => {
+            Some(Request::Refresh { name: name.clone(), mode: *mode, deadline: left })
+        }
+        Request::Watch { name, seen, deadline } if *deadline > left => {
+            Some(Request::Watch { name: name.clone(), seen: *seen, deadline: left })
         }
         _ => None,
     };
@@ -189,6 +192,7 @@ fn repetition(request: &Request) -> Repetition {
         | Request::List { .. }
         | Request::Describe { .. }
         | Request::Status
+        | Request::Watch { .. }
         | Request::Unlock { .. }
         | Request::Lock => Repetition::Harmless,
         Request::Add(_) | Request::Remove { .. } => Repetition::Unsafe { check: "procurify-token list" },

@@ -9,13 +9,13 @@ use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName};
 use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::{
-    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant,
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant, Watched,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout_at;
 
-use crate::answers::{self, Listing};
+use crate::answers::{self, Listing, POLL, Watcher};
 use crate::call::{self, Setback};
 use crate::conversation::{self, Call};
 use crate::deadline::Deadline;
@@ -37,6 +37,30 @@ struct Inner {
     patience: Duration,
     /// Locked for as long as somebody connects, so that nobody else does.
     calls: Mutex<UnboundedSender<Call>>,
+}
+
+/// Somebody who watches a credential; made by [`Client::watch`].
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    watcher: Watcher,
+}
+
+impl Watch {
+    /// What the credential has come to, once that is something else than was told before; the first call tells how
+    /// things stand. Whoever is slow to call again is told of the latest only. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the credential was removed (`unknown-credential`) or the vault is locked; the other
+    /// [`Error`]s as for any request. Calling again after a [transient](Error::is_transient) one goes on watching.
+    pub async fn next(&mut self) -> Result<Watched, Error> {
+        loop {
+            let answer = self.client.request(&self.watcher.request(), POLL).await?;
+            if let Some(news) = self.watcher.news(answer)? {
+                return Ok(news);
+            }
+        }
+    }
 }
 
 impl Client {
@@ -116,6 +140,11 @@ impl Client {
     /// [`Error`].
     pub async fn status(&self) -> Result<DaemonStatus, Error> {
         self.request(&Request::Status, self.0.deadline).await.and_then(answers::status)
+    }
+
+    /// Watches a credential: each new token, the end of one, a failed token request, and the removal.
+    pub fn watch(&self, name: &CredentialName) -> Watch {
+        Watch { client: self.clone(), watcher: Watcher::new(name.clone()) }
     }
 
     /// Any request. A deadline within it is cut to what is left of `deadline`.

@@ -30,7 +30,7 @@ mod options;
 mod trust;
 
 #[cfg(feature = "async")]
-pub use client::Client;
+pub use client::{Client, Watch};
 pub use error::{Error, OutcomeUnknown, ProtocolError};
 pub use options::{Options, TokenOptions};
 pub use trust::Distrust;
@@ -39,6 +39,7 @@ pub use procurify_token_protocol as protocol;
 pub use procurify_token_protocol::endpoint::Surroundings;
 pub use procurify_token_protocol::{
     AccessToken, Activity, Answer, BaseUrl, CredentialName, CredentialStatus, DaemonStatus, FailureReport,
-    Fingerprint, NameError, Refusal, RefusalClass, RefusalCode, Request, TokenGrant, TokenStatus, VaultState,
+    Fingerprint, NameError, RefreshMode, Refusal, RefusalClass, RefusalCode, Request, TokenGrant,
+    TokenStatus, VaultState, Watched,
 };
 pub use secrecy::ExposeSecret;

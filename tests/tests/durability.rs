@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use durability::model::{Dice, Pairs};
 use durability::people::{Enroller, Refresher, Rotator, Shift};
 use procurify_token_tests::client::blocking::Client;
-use procurify_token_tests::protocol::{Answer, Request};
+use procurify_token_tests::protocol::{Answer, RefreshMode, Request};
 use procurify_token_tests::{Home, PATIENCE, name};
 
 const KILLS: usize = 50;
@@ -85,7 +85,8 @@ fn everything_stored_is_there(client: &mut Client, enroller: &Enroller, pairs: &
 fn every_secret_is_right(home: &Home, client: &mut Client, enroller: &Enroller) {
     let names = enroller.stored.keys().map(String::as_str).chain([Pairs::NAME]);
     for stored in names {
-        let refresh = Request::Refresh { name: name(stored), retry: true, deadline: PATIENCE };
+        let refresh =
+            Request::Refresh { name: name(stored), mode: RefreshMode::OverBudget, deadline: PATIENCE };
         let answer = client.request(&refresh, PATIENCE);
         assert!(matches!(answer, Ok(Answer::Token(_))), "{stored}: {answer:?}");
     }

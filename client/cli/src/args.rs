@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Rotate(RotateArgs),
     /// Ask Procurify for a new token now
     Refresh(RefreshArgs),
+    /// Print a line for each new token, refusal and removal, until interrupted
+    Watch(WatchArgs),
     /// Report that the API answered 401 to a token, so that it is not handed out again
     Invalidate(InvalidateArgs),
     /// Forget a credential with its secret
@@ -205,12 +207,23 @@ pub(crate) struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[arg(value_parser = CredentialName::from_pasted)]
+    pub(crate) name: CredentialName,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RefreshArgs {
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Even though Procurify rejected these client credentials or asked for patience
     #[arg(long)]
     pub(crate) retry: bool,
+    /// Even though the budget of issued tokens is spent, too
+    #[arg(long)]
+    pub(crate) over_budget: bool,
     /// How long to wait for it
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) deadline: Duration,

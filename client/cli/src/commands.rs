@@ -18,6 +18,7 @@ mod rotate;
 mod status;
 mod stop;
 mod unlock;
+mod watch;
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Status(args) => status::run(&daemon, &args),
         Command::Rotate(args) => rotate::run(&daemon, args),
         Command::Refresh(args) => refresh::run(&daemon, args),
+        Command::Watch(args) => watch::run(&daemon, &args),
         Command::Invalidate(args) => invalidate::run(&daemon, &args),
         Command::Remove(args) => remove::run(&daemon, args),
         Command::Lock => lock::run(&daemon),

@@ -101,7 +101,7 @@ impl ExitCode {
             RefusalCode::VAULT_EXISTS => Self::Conflict,
             RefusalCode::VAULT_FULL => Self::NotStored,
             RefusalCode::REJECTED => Self::Rejected,
-            RefusalCode::THROTTLED => Self::Throttled,
+            RefusalCode::THROTTLED | RefusalCode::BUDGET_SPENT => Self::Throttled,
             RefusalCode::DEADLINE => Self::Deadline,
             RefusalCode::BUSY | RefusalCode::STOPPING => Self::Busy,
             _ => match code.class() {
@@ -288,7 +288,7 @@ mod tests {
             RefusalCode::REJECTED => ExitCode::Rejected,
             RefusalCode::MISCONFIGURED => ExitCode::Misconfigured,
             RefusalCode::UPSTREAM_UNAVAILABLE => ExitCode::Unavailable,
-            RefusalCode::THROTTLED => ExitCode::Throttled,
+            RefusalCode::THROTTLED | RefusalCode::BUDGET_SPENT => ExitCode::Throttled,
             RefusalCode::DEADLINE => ExitCode::Deadline,
             RefusalCode::BUSY | RefusalCode::STOPPING => ExitCode::Busy,
             RefusalCode::MALFORMED

@@ -4,7 +4,8 @@
 
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{
-    Activity, BodyEncoding, CredentialStatus, DaemonStatus, FailureReport, TokenStatus, VaultState,
+    Activity, BodyEncoding, BudgetStatus, CredentialStatus, DaemonStatus, FailureReport, TokenStatus,
+    VaultState,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -37,6 +38,7 @@ pub(crate) fn credential_json(status: &CredentialStatus, now: DateTime<Utc>) -> 
         activity: activity(status.activity),
         next_attempt_at: status.next_attempt_at.map(when::stamp),
         last_failure: status.last_failure.as_ref().map(LastFailure::of),
+        budget: Budget::of(&status.budget),
     })
 }
 
@@ -97,6 +99,16 @@ pub(crate) fn credential_facts(status: &CredentialStatus, now: DateTime<Utc>) ->
         (
             "next request",
             status.next_attempt_at.map(|at| when::stamp_and_distance(at, now)).unwrap_or_default(),
+        ),
+        (
+            "tokens issued",
+            format!(
+                "{} of {} in the last hour, {} of {} in the last day",
+                status.budget.issued_in_hour,
+                status.budget.per_hour,
+                status.budget.issued_in_day,
+                status.budget.per_day
+            ),
         ),
         ("client id", status.client_id.to_string()),
         ("other pairs", pairs),
@@ -206,6 +218,22 @@ struct Credential<'a> {
     activity: &'static str,
     next_attempt_at: Option<String>,
     last_failure: Option<LastFailure<'a>>,
+    budget: Budget,
+}
+
+#[derive(Serialize)]
+struct Budget {
+    issued_in_hour: u32,
+    per_hour: u32,
+    issued_in_day: u32,
+    per_day: u32,
+}
+
+impl Budget {
+    fn of(status: &BudgetStatus) -> Self {
+        let BudgetStatus { issued_in_hour, per_hour, issued_in_day, per_day } = *status;
+        Self { issued_in_hour, per_hour, issued_in_day, per_day }
+    }
 }
 
 #[derive(Serialize)]
@@ -287,6 +315,7 @@ mod tests {
                 message: "m".into(),
                 advice: String::new(),
             }),
+            budget: BudgetStatus { issued_in_hour: 1, per_hour: 6, issued_in_day: 2, per_day: 24 },
         }
     }
 
@@ -308,6 +337,7 @@ mod tests {
                     "code": "throttled", "http_status": 429, "request_id": null, "at": "1970-01-01T00:00:00Z",
                     "attempts": 1, "message": "m", "advice": "",
                 },
+                "budget": {"issued_in_hour": 1, "per_hour": 6, "issued_in_day": 2, "per_day": 24},
             })
         );
     }

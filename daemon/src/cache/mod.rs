@@ -10,6 +10,8 @@
 //! file that is not ours, or not whole, is replaced by a new one. redb may panic over a file that was changed behind
 //! its back; it is asked to check the whole file when opening, and what still panics is caught (where panics unwind).
 //! Whether a token is still good is not judged here.
+//!
+//! A little long, because a record's form is to be read beside what writes and reads it.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;

@@ -264,7 +264,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     Action::Keep { .. } => {}
                     Action::Issue(ticket) => self.issue(ticket),
                     Action::Publish(name, held) => {
-                        self.parts.lookup.publish(&name, held.map(|held| held.token))
+                        self.parts.lookup.publish(&name, held.map(|held| held.token));
                     }
                     Action::Tell(name) => self.tell(&name),
                     Action::Answer(waiter, answer) => self.answer(waiter, answer),

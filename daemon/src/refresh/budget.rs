@@ -31,8 +31,9 @@ impl Budget {
     pub(super) fn charge(&mut self, terms: Terms, now: Moment) {
         let most = usize::try_from(terms.per_hour.max(terms.per_day)).unwrap_or(usize::MAX);
         let is_old = |at: &Moment| *at + DAY <= now;
-        let old = self.issued.partition_point(is_old).max((self.issued.len() + 1).saturating_sub(most));
-        self.issued.drain(..old.min(self.issued.len()));
+        // One more than the limit: this charge may be refunded, and the one that it would have pushed out still counts.
+        let old = self.issued.partition_point(is_old).max(self.issued.len().saturating_sub(most));
+        self.issued.drain(..old);
         self.issued.push(now);
     }
 
@@ -78,7 +79,9 @@ mod tests {
 
     fn spent(minutes: &[u64]) -> Budget {
         let mut budget = Budget::default();
-        minutes.iter().for_each(|minute| budget.charge(TERMS, at(*minute)));
+        for minute in minutes {
+            budget.charge(TERMS, at(*minute));
+        }
         budget
     }
 
@@ -105,10 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn a_charge_over_the_limit_that_is_refunded_leaves_the_budget_as_spent_as_it_was() {
+        let mut budget = spent(&[0, 10, 20]);
+        let before = budget.frees_up(TERMS, at(30));
+        budget.charge(TERMS, at(30));
+        budget.refund(at(30));
+        assert_eq!(budget.frees_up(TERMS, at(30)), before);
+    }
+
+    #[test]
     fn only_as_much_is_remembered_as_the_limits_ask_about() {
         let budget = spent(&(0..50).collect::<Vec<_>>());
-        assert_eq!(budget.issued(), [at(47), at(48), at(49)]);
-        assert_eq!(budget.spent(at(107)), (2, 3));
+        assert_eq!(budget.issued(), [at(46), at(47), at(48), at(49)]);
+        assert_eq!(budget.spent(at(107)), (2, 4));
         let mut budget = spent(&[0]);
         budget.charge(TERMS, at(24 * 60));
         assert_eq!(budget.issued(), [at(24 * 60)]);

@@ -18,7 +18,7 @@ pub(super) enum Urgency {
 
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    lanes: HashMap<Domain, Lane>,
+    of: HashMap<Domain, Lane>,
     /// Whose turn it is, by urgency and by whether the domain fails. A lane stands in one of the two queues of an
     /// urgency while it has somebody of that urgency and may have another place.
     turns: [[VecDeque<Domain>; 2]; 2],
@@ -36,7 +36,7 @@ struct Lane {
 impl Lanes {
     pub(super) fn enqueue(&mut self, name: &CredentialName, urgency: Urgency) {
         let domain = name.domain();
-        let lane = self.lanes.entry(domain.clone()).or_default();
+        let lane = self.of.entry(domain.clone()).or_default();
         lane.waiting[urgency as usize].push_back(name.clone());
         self.stand(&domain);
     }
@@ -52,7 +52,7 @@ impl Lanes {
     pub(super) fn next(&mut self, urgency: Urgency, places: usize) -> Option<CredentialName> {
         let (domain, turn) = self.next_lane(urgency, places)?;
         self.turns[urgency as usize][turn].pop_front();
-        let lane = self.lanes.get_mut(&domain)?;
+        let lane = self.of.get_mut(&domain)?;
         lane.stands[urgency as usize] = false;
         let name = lane.waiting[urgency as usize].pop_front();
         self.stand(&domain);
@@ -62,14 +62,14 @@ impl Lanes {
 
     /// A request of this domain has gone out.
     pub(super) fn left(&mut self, domain: &Domain) {
-        let lane = self.lanes.entry(domain.clone()).or_default();
+        let lane = self.of.entry(domain.clone()).or_default();
         lane.out += 1;
         self.failing_out += usize::from(lane.is_failing);
     }
 
     /// A request of this domain has come back, and says whether the domain fails.
     pub(super) fn returned(&mut self, domain: &Domain, is_failing: bool) {
-        let Some(lane) = self.lanes.get_mut(domain) else { return };
+        let Some(lane) = self.of.get_mut(domain) else { return };
         if lane.is_failing {
             self.failing_out -= lane.out;
         }
@@ -85,8 +85,8 @@ impl Lanes {
     /// Nobody wants anything any more; what is out stays out.
     pub(super) fn clear(&mut self) {
         self.turns = Default::default();
-        self.lanes.retain(|_, lane| lane.out > 0);
-        for lane in self.lanes.values_mut() {
+        self.of.retain(|_, lane| lane.out > 0);
+        for lane in self.of.values_mut() {
             (lane.waiting, lane.stands) = Default::default();
         }
     }
@@ -99,7 +99,7 @@ impl Lanes {
                 continue;
             }
             while let Some(domain) = self.turns[urgency as usize][turn].front().cloned() {
-                let Some(lane) = self.lanes.get_mut(&domain) else {
+                let Some(lane) = self.of.get_mut(&domain) else {
                     self.turns[urgency as usize][turn].pop_front();
                     continue;
                 };
@@ -123,7 +123,7 @@ impl Lanes {
     }
 
     fn stand(&mut self, domain: &Domain) {
-        let Some(lane) = self.lanes.get_mut(domain) else { return };
+        let Some(lane) = self.of.get_mut(domain) else { return };
         for urgency in [Urgency::SomebodyWaits as usize, Urgency::Routine as usize] {
             if !lane.stands[urgency] && !lane.waiting[urgency].is_empty() {
                 lane.stands[urgency] = true;
@@ -135,8 +135,8 @@ impl Lanes {
     fn drop_if_idle(&mut self, domain: &Domain) {
         let is_idle =
             |lane: &Lane| lane.out == 0 && !lane.is_failing && lane.waiting.iter().all(VecDeque::is_empty);
-        if self.lanes.get(domain).is_some_and(is_idle) {
-            self.lanes.remove(domain);
+        if self.of.get(domain).is_some_and(is_idle) {
+            self.of.remove(domain);
         }
     }
 }
@@ -156,7 +156,9 @@ mod tests {
 
     fn lanes(names: &[&str]) -> Lanes {
         let mut lanes = Lanes::default();
-        names.iter().for_each(|text| lanes.enqueue(&name(text), Urgency::Routine));
+        for text in names {
+            lanes.enqueue(&name(text), Urgency::Routine);
+        }
         lanes
     }
 
@@ -213,6 +215,6 @@ mod tests {
         lanes.returned(&fails, false);
         assert_eq!(send(&mut lanes).as_deref(), Some("fails/1"));
         lanes.returned(&fails, false);
-        assert!(lanes.lanes.is_empty() && lanes.failing_out == 0);
+        assert!(lanes.of.is_empty() && lanes.failing_out == 0);
     }
 }

@@ -8,15 +8,23 @@
 //! Each credential has a slot with two independent axes. It *holds* a token or none. And it is *doing* one thing:
 //!
 //! ```text
-//!            due, or somebody waits        a place is free
-//!  Resting ───────────────────────▶ Queued ───────────────▶ Out ──▶ issued ──▶ Resting
-//!                                     ▲                       ├───▶ rejected ─▶ Barred ────┐
-//!                                     │                       └───▶ failed ───▶ BackingOff │
-//!                                     └───── time has passed, or a person asks ────────────┘
+//!            due, or somebody waits        a place, the rate, the budget
+//!  Resting ───────────────────────▶ Queued ────────────────────────────▶ Out ──▶ issued ──▶ Resting
+//!                                     ▲  └─▶ budget spent ─▶ BackingOff   ├───▶ rejected ─▶ Barred ────┐
+//!                                     │                                   └───▶ failed ───▶ BackingOff │
+//!                                     └──────── time has passed, or a person asks ─────────────────────┘
 //! ```
 //!
 //! What is held is handed out in every one of these states until it expires. A ticket carries a generation; an answer
 //! to a ticket that is no longer the one that is out changes nothing.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `keeper.rs` | the machine: slots, waiters, places |
+//! | `slot.rs` | one credential: how each outcome changes it |
+//! | `lanes.rs` | who is next: domains take turns |
+//! | `pace.rs`, `budget.rs` | how many requests in a second, how many tokens in an hour and a day |
+//! | `waiting.rs`, `timing.rs` | those who wait; the arithmetic of time |
 
 mod budget;
 mod keeper;

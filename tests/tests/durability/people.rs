@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 
 use procurify_sandbox::Application;
 use procurify_token_tests::client::{Error, RefusalCode, blocking::Client};
-use procurify_token_tests::protocol::{Answer, Request};
+use procurify_token_tests::protocol::{Answer, RefreshMode, Request};
 use procurify_token_tests::{Home, PATIENCE, credential_of, name};
 
 use super::model::{Pairs, Trio};
@@ -190,7 +190,7 @@ impl Refresher {
         while shift.goes_on() {
             self.turn += 1;
             let name = listed[self.turn % listed.len()].name.clone();
-            let refresh = Request::Refresh { name, retry: true, deadline: PATIENCE };
+            let refresh = Request::Refresh { name, mode: RefreshMode::OverBudget, deadline: PATIENCE };
             match shift.ask(&mut client, &refresh) {
                 Told::Done => {}
                 Told::Refused(code) => panic!("a refresh was refused: {code:?}"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use procurify_token_tests::client::{Distrust, Error, Options, blocking};
 use procurify_token_tests::protocol::{
-    ClientSecret, Fingerprint, Passphrase, REQUEST_COUNT, RefusalCode, Request, UnlockWith,
+    ClientSecret, Fingerprint, Passphrase, REQUEST_COUNT, RefreshMode, RefusalCode, Request, UnlockWith,
 };
 use procurify_token_tests::{Home, PATIENCE, credential, name, skipped};
 use rustix::process::{Gid, Uid, geteuid};
@@ -149,7 +149,8 @@ fn every_request() -> Vec<Request> {
         },
         Request::Promote { name: acme(), deadline },
         Request::Rollback { name: acme() },
-        Request::Refresh { name: acme(), retry: true, deadline },
+        Request::Refresh { name: acme(), mode: RefreshMode::Retry, deadline },
+        Request::Watch { name: acme(), seen: None, deadline },
         Request::Remove { name: acme() },
         Request::Stop,
     ];

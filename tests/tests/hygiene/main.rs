@@ -559,6 +559,6 @@ fn loud(home: &Home) -> Command {
     command
 }
 
-const LOUD: &str = "request-timeout = \"2s\"\nconnect-timeout = \"2s\"\n[log]\nlevel = \"debug\"";
+const LOUD: &str = "request-timeout = \"2s\"\nconnect-timeout = \"2s\"\n[log]\nlevel = \"debug\"\n[budget]\nper-hour = 10000\nper-day = 10000";
 /// How many variants `Fault` has.
 const KINDS_OF_FAULTS: usize = 17;

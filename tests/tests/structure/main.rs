@@ -22,13 +22,28 @@ struct Room {
 /// Every room but `startup`, the one place where the parts are joined.
 const ROOMS: [Room; 15] = [
     Room { name: "access", knows: &[], crates: &[PROTOCOL] },
-    Room { name: "cache", knows: &["vault"], crates: &[PROTOCOL, "chrono", "redb", "serde", "thiserror"] },
+    Room {
+        name: "cache",
+        knows: &[
+            "clock::Anchor",
+            "clock::Stamp",
+            "refresh::History",
+            "refresh::Moment",
+            "refresh::Setback",
+            "vault",
+        ],
+        crates: &[PROTOCOL, "chrono", "redb", "serde", "thiserror"],
+    },
     Room { name: "cli", knows: &[], crates: &["clap"] },
-    Room { name: "clock", knows: &["refresh::Moment", "refresh::Now"], crates: &["boot_time", "chrono"] },
+    Room {
+        name: "clock",
+        knows: &["refresh::Moment", "refresh::Now"],
+        crates: &["boot_time", "chrono", "rustix"],
+    },
     Room {
         name: "config",
-        knows: &["refresh::Policy", "vault::VaultPaths"],
-        crates: &["etcetera", "humantime", "serde", "thiserror", "toml", "tracing"],
+        knows: &["refresh::Policy", "refresh::Terms", "vault::VaultPaths"],
+        crates: &[PROTOCOL, "etcetera", "humantime", "serde", "thiserror", "toml", "tracing"],
     },
     Room {
         name: "driver",
@@ -38,7 +53,7 @@ const ROOMS: [Room; 15] = [
     Room {
         name: "explain",
         knows: &["refresh::Refused", "vault::ChangeError", "vault::VaultError"],
-        crates: &[PROTOCOL, "chrono"],
+        crates: &[PROTOCOL, "chrono", "humantime"],
     },
     Room {
         name: "ipc",

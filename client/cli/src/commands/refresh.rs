@@ -1,6 +1,6 @@
 //! `refresh`: a new token now.
 
-use procurify_token_protocol::{Answer, Request};
+use procurify_token_protocol::{Answer, RefreshMode, Request};
 
 use super::unexpected;
 use crate::args::RefreshArgs;
@@ -9,8 +9,13 @@ use crate::exit::Failure;
 use crate::{clock, say, when};
 
 pub(super) fn run(daemon: &Daemon, args: RefreshArgs) -> Result<(), Failure> {
-    let RefreshArgs { name, retry, deadline } = args;
-    let request = Request::Refresh { name, retry, deadline };
+    let RefreshArgs { name, retry, over_budget, deadline } = args;
+    let mode = match (over_budget, retry) {
+        (true, _) => RefreshMode::OverBudget,
+        (false, true) => RefreshMode::Retry,
+        (false, false) => RefreshMode::Plain,
+    };
+    let request = Request::Refresh { name, mode, deadline };
     match daemon.connect()?.ask(deadline, |client, left| client.request(&request, left))? {
         Answer::Token(grant) => say::line(format!(
             "New token {}, until {}",
