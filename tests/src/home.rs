@@ -141,6 +141,17 @@ impl Home {
         Daemon::start(command).map_err(|status| DidNotStart { status, stderr: self.log().split_off(before) })
     }
 
+    /// Starts a daemon on a machine whose boot-time clock has run on for so many seconds, as after a suspend.
+    #[track_caller]
+    pub fn start_asleep(&self, seconds: u32) -> Daemon {
+        let daemon = self.daemon_command();
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", &seconds.to_string()]).arg(daemon.get_program());
+        command.env_clear().current_dir(self.path());
+        command.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.try_start_with(command).expect("the daemon starts in a time namespace")
+    }
+
     /// A daemon that has not been started.
     pub fn daemon_command(&self) -> Command {
         self.program("procurify-tokend")

@@ -37,7 +37,7 @@ pub use credentials::{credential, credential_of, name, text_of};
 pub use daemon::{Daemon, DidNotStart};
 pub use gate::Gate;
 pub use home::Home;
-pub use processes::{PATIENCE, program, wait_for_end};
+pub use processes::{PATIENCE, has_time_namespaces, program, wait_for_end};
 pub use typed::{Invocation, Typed};
 
 pub use procurify_sandbox as sandbox;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,4 +46,10 @@ pub(crate) fn living_in(home: &Path) -> Vec<i32> {
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(lives_here).collect()
+}
+
+/// Whether [`Home::start_asleep`](crate::Home::start_asleep) works on this machine: it takes root and Linux 5.6.
+pub fn has_time_namespaces() -> bool {
+    let tried = Command::new("unshare").args(["--time", "--boottime", "1", "true"]).output();
+    tried.is_ok_and(|output| output.status.success())
 }

@@ -238,6 +238,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
         })
         .await;
+        self.keeper.hurry(self.parts.clock.now());
+        self.perform();
         for (_, reply) in self.waiters.drain().map(|(_, waiter)| waiter) {
             let _ = reply.send(Err(explain::stopping()));
         }

@@ -175,6 +175,15 @@ impl<T: Clone> Keeper<T> {
         self.valid = 0;
     }
 
+    /// Nobody can wait any longer: whoever may have what is held gets it, though it is less than was asked for. The others
+    /// go on waiting.
+    pub fn hurry(&mut self, now: Now) {
+        let waited_for: BTreeSet<_> = self.deadlines.iter().map(|(_, name, _)| name.clone()).collect();
+        for name in waited_for {
+            self.dismiss(&name, |slot, waiting| slot.best_for(waiting.wait, now).map(Ok));
+        }
+    }
+
     /// Somebody wants a token by `deadline`. Answered exactly once: at once, or when there is one, or when it is clear
     /// that there will be none in time.
     pub fn wait(&mut self, waiter: Waiter, name: &CredentialName, wait: Wait, deadline: Moment, now: Now) {

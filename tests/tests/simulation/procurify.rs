@@ -1,5 +1,5 @@
 //! An invented Procurify: what it answers to a token request, and when. It knows credentials and weather, and nothing of
-//! the Keeper.
+//! the Keeper or its driver.
 
 use std::time::Duration;
 
