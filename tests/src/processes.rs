@@ -12,11 +12,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 /// How long anything is waited for that should come by itself. Reached only when it does not come at all.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The path of one of the product's programs, built with the same profile as the test that asks.
+/// The path of one of the product's programs, built with the same profile as the test or benchmark that asks.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.parent().and_then(Path::parent).expect("a test stands in target/PROFILE/deps");
-    let path = profile.join(name);
+    let asks = std::env::current_exe().expect("a program knows its own path");
+    let folder = asks.parent().expect("a program stands in a folder");
+    // A test stands in target/PROFILE/deps, a benchmark above.
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    let path = profile.expect("target/PROFILE").join(name);
     assert!(path.is_file(), "{} is missing; build it with: cargo build --workspace", path.display());
     path
 }

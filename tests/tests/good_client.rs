@@ -141,7 +141,9 @@ fn h06_a_token_is_refreshed_at_a_random_point_late_in_its_life_and_handed_out_to
     let home = Home::new(&["acme"]);
     let _daemon = home.start();
     let names: Vec<_> = (0..12).map(|number| format!("acme/n{number}")).collect();
-    names.iter().for_each(|name| home.enrol(name));
+    for name in &names {
+        home.enrol(name);
+    }
     let mut shares = Vec::new();
     for name in &names {
         get(&home, name).succeeds();
@@ -156,7 +158,8 @@ fn h06_a_token_is_refreshed_at_a_random_point_late_in_its_life_and_handed_out_to
     shares.sort_by(f64::total_cmp);
     assert!(shares[11] - shares[0] > 0.01, "they were enrolled together and do not refresh together");
 
-    home.sandbox().set("acme", Knobs::failing(Fault::BadGatewayHtml502)).unwrap();
+    let down = Fault::ServiceUnavailable503 { retry_after: Some(RetryAfter::Seconds(600)) };
+    home.sandbox().set("acme", Knobs::failing(down)).unwrap();
     home.command(["refresh", &names[0]]).run().fails_with(9);
     get(&home, &names[0]).succeeds();
 }

@@ -39,10 +39,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let VaultState::Open(open) = &self.vault else {
             return Answer::Credentials { page: Vec::new(), more: false };
         };
-        let mut behind = open
-            .vault
-            .credentials()
-            .skip_while(|credential| after.is_some_and(|after| credential.name <= *after));
+        let mut behind = open.vault.credentials_after(after);
         let page = behind.by_ref().take(PAGE).map(|credential| self.describe(credential, now)).collect();
         Answer::Credentials { page, more: behind.next().is_some() }
     }

@@ -324,6 +324,25 @@ async fn whoever_waits_when_the_daemon_stops_is_told_so() {
     assert_eq!(token, Err(RefusalCode::STOPPING));
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_longer_token_at_a_stop_gets_the_one_that_is_held() {
+    let daemon = Daemon::enrolled().await;
+    *daemon.clock.0.lock().unwrap() += 3_600_000;
+    let gate = daemon.issuer.gate.write().await;
+    let min_ttl = Duration::from_hours(23) + Duration::from_mins(30);
+    let name = "acme".parse().unwrap();
+    let stop = async {
+        while daemon.issuer.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        daemon.controls.send(Control::Stop).await.unwrap();
+    };
+    let longer = daemon.token_by(Request::Get { name, min_ttl, deadline: SOON });
+    let (token, ()) = tokio::join!(longer, stop);
+    assert_eq!(token, Ok("first".to_owned()));
+    drop(gate);
+}
+
 #[tokio::test]
 async fn what_was_removed_is_gone_and_its_token_too() {
     let daemon = Daemon::enrolled().await;

@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound, Utc};
@@ -52,10 +53,10 @@ pub struct Credential {
     pub added_at: DateTime<Utc>,
     /// The pair in use.
     pub current: Pair,
-    /// A pair that waits to be tried and promoted.
-    pub staged: Option<Pair>,
+    /// A pair that waits to be tried and promoted. Boxed, for it is rarely there.
+    pub staged: Option<Box<Pair>>,
     /// The pair that was in use before, to go back to.
-    pub previous: Option<Pair>,
+    pub previous: Option<Box<Pair>>,
 }
 
 impl Credential {
@@ -63,8 +64,8 @@ impl Credential {
     pub fn pair(&self, which: Which) -> Option<&Pair> {
         match which {
             Which::Current => Some(&self.current),
-            Which::Staged => self.staged.as_ref(),
-            Which::Previous => self.previous.as_ref(),
+            Which::Staged => self.staged.as_deref(),
+            Which::Previous => self.previous.as_deref(),
         }
     }
 }
@@ -120,6 +121,12 @@ impl Contents {
         self.credentials.values().map(|credential| &**credential)
     }
 
+    pub(super) fn after(&self, name: Option<&CredentialName>) -> impl Iterator<Item = &Credential> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.credentials.range::<CredentialName, _>((from, Bound::Unbounded));
+        behind.map(|(_, credential)| &**credential)
+    }
+
     pub(super) fn get(&self, name: &CredentialName) -> Option<&Credential> {
         self.credentials.get(name).map(|credential| &**credential)
     }
@@ -165,7 +172,7 @@ impl Contents {
             return Err(ChangeError::StagedExists);
         }
         let pair = self.new_pair(key, name, client_id, client_secret, now);
-        self.get_mut(name)?.staged = Some(pair);
+        self.get_mut(name)?.staged = Some(pair.into());
         Ok(())
     }
 
@@ -173,13 +180,13 @@ impl Contents {
         let credential = self.get_mut(name)?;
         let staged = credential.staged.take_if(|staged| staged.version == version);
         let staged = staged.ok_or(ChangeError::NothingStaged)?;
-        credential.previous = Some(std::mem::replace(&mut credential.current, staged));
+        credential.previous = Some(std::mem::replace(&mut credential.current, *staged).into());
         Ok(())
     }
 
     pub(super) fn rollback(&mut self, name: &CredentialName) -> Result<(), ChangeError> {
         let Credential { current, previous, .. } = self.get_mut(name)?;
-        std::mem::swap(current, previous.as_mut().ok_or(ChangeError::NoPrevious)?);
+        std::mem::swap(current, previous.as_deref_mut().ok_or(ChangeError::NoPrevious)?);
         Ok(())
     }
 
@@ -213,7 +220,10 @@ impl Contents {
         let is_sound = credentials.len() <= MAX_CREDENTIALS
             && credentials.is_sorted_by(|one, next| one.name < next.name)
             && credentials.iter().all(|c| {
-                [Some(&c.current), c.staged.as_ref(), c.previous.as_ref()].into_iter().flatten().all(is_known)
+                [Some(&c.current), c.staged.as_deref(), c.previous.as_deref()]
+                    .into_iter()
+                    .flatten()
+                    .all(is_known)
             });
         let credentials = credentials.into_iter().map(|c| (c.name.clone(), Arc::new(c))).collect();
         is_sound.then_some(Self { next_version, credentials })

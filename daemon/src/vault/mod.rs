@@ -128,6 +128,11 @@ impl Vault {
         self.contents.iter()
     }
 
+    /// Those whose names come after this one, in their order; all where there is none.
+    pub fn credentials_after(&self, name: Option<&CredentialName>) -> impl Iterator<Item = &Credential> {
+        self.contents.after(name)
+    }
+
     /// One credential.
     pub fn credential(&self, name: &CredentialName) -> Option<&Credential> {
         self.contents.get(name)
@@ -139,6 +144,20 @@ impl Vault {
     /// [`ChangeError::Exists`], [`ChangeError::Full`], and the disk's.
     pub fn add(&mut self, new: NewCredential, now: DateTime<Utc>) -> Result<(), ChangeError> {
         self.change(Old::Keep, |contents, key| contents.add(key, new, now))
+    }
+
+    /// Stores several credentials at the price of one: all or none.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub fn add_all(
+        &mut self,
+        new: impl IntoIterator<Item = NewCredential>,
+        now: DateTime<Utc>,
+    ) -> Result<(), ChangeError> {
+        self.change(Old::Keep, |contents, key| {
+            new.into_iter().try_for_each(|new| contents.add(key, new, now))
+        })
     }
 
     /// Stores a second pair beside the one in use. With `replace`, a staged pair may be thrown away for it.

@@ -51,6 +51,10 @@ fn example(name: &str) -> Vec<u8> {
         "list" => request(Request::List { after: None }),
         "status" => request(Request::Status),
         "unlock" => request(Request::Unlock { key: UnlockWith::KeyFile }),
+        "watch" => request(Request::Watch { name: acme, seen: Some(9), deadline: Duration::from_mins(1) }),
+        "watched" => {
+            reply(Ok(Answer::Watched(Box::new(crate::Watched { revision: 10, token: None, refusal: None }))))
+        }
         "refused" => reply(Err(Refusal {
             code: RefusalCode::UPSTREAM_UNAVAILABLE,
             retry_after: Some(Duration::from_secs(90)),
@@ -83,7 +87,7 @@ fn examples_in_specification() -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn the_examples_of_the_specification_are_what_the_codec_writes() {
     let examples = examples_in_specification();
-    assert_eq!(examples.len(), 9, "every example is found");
+    assert_eq!(examples.len(), 11, "every example is found");
     for (name, bytes) in examples {
         let written = example(name);
         let hex = written.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");

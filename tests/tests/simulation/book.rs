@@ -171,7 +171,7 @@ impl Book {
         self.accounts.values_mut().for_each(|account| account.epoch += 1);
     }
 
-    fn request(&mut self, client_id: &str) -> (Sent, Option<(Duration, Result<u64, Failure>)>) {
+    fn request(&mut self, client_id: &str) -> (Sent, Option<Reply>) {
         let now = self.truth();
         let name = self.pairs[client_id].clone();
         let is_trial = self.trials.contains(client_id);
@@ -259,7 +259,7 @@ impl Book {
         let account = &self.accounts[name];
         // To the millisecond, where a reboot has brought the wall clock into it.
         let within = |length: Duration| {
-            let length = length - Duration::from_millis(5);
+            let length = length.saturating_sub(Duration::from_millis(5));
             u32::try_from(account.ledger.iter().filter(|at| **at + length > now).count()).unwrap()
         };
         let terms = self.policy.terms;
@@ -321,6 +321,9 @@ impl Account {
         (self.arrived, self.quiet_until, self.changed_at) = (None, None, None);
     }
 }
+
+/// After how long what comes back: the number of a token.
+type Reply = (Duration, Result<u64, Failure>);
 
 struct Sent {
     number: u64,

@@ -282,16 +282,13 @@ impl House {
             loop {
                 let handle = door.lock().unwrap().handle.clone();
                 let request = Request::Watch { name: name.clone(), seen, deadline: Duration::from_hours(1) };
-                match handle.ask(request, Peer::default()).await {
-                    Ok(Answer::Watched(state)) => {
-                        seen = Some(state.revision);
-                        let token = state.token.map(|grant| grant.token.fingerprint());
-                        told.lock().unwrap().insert(name.clone(), token);
-                    }
-                    _ => {
-                        told.lock().unwrap().insert(name.clone(), None);
-                        tokio::time::sleep(Duration::from_secs(5)).await;
-                    }
+                if let Ok(Answer::Watched(state)) = handle.ask(request, Peer::default()).await {
+                    seen = Some(state.revision);
+                    let token = state.token.map(|grant| grant.token.fingerprint());
+                    told.lock().unwrap().insert(name.clone(), token);
+                } else {
+                    told.lock().unwrap().insert(name.clone(), None);
+                    tokio::time::sleep(Duration::from_secs(5)).await;
                 }
             }
         });
