@@ -218,9 +218,9 @@ impl<T: Clone> Keeper<T> {
         self.free_place(name, is_unreachable(outcome.as_ref().err()));
         match outcome {
             _ if !is_current => self.enqueue_if_queued(name),
-            // It took longer to arrive than it lives.
+            // It took longer to arrive than it lives: the machine may have slept meanwhile.
             Ok(held) if held.expires <= now.boot => {
-                self.take_failure(name, FailureCode::NO_LIFETIME.into(), now);
+                self.take_failure(name, FailureCode::TIMED_OUT.into(), now);
             }
             Ok(held) => {
                 if !self.take_token(name, held, now) {

@@ -62,7 +62,8 @@ pub(crate) struct Account {
     /// The newest token that reached the daemon: when it was asked for, and when it ends.
     arrived: Option<(Moment, Moment)>,
     ledger: Vec<Moment>,
-    quiet_until: Option<Moment>,
+    /// Nothing is to be asked before, unless a person insists.
+    pub(crate) quiet_until: Option<Moment>,
     changed_at: Option<Moment>,
 }
 

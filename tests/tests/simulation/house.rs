@@ -16,6 +16,7 @@ use procurify_token_tests::{credential_of, text_of};
 use procurify_tokend::access::Peer;
 use procurify_tokend::driver::{Control, Driver, Handle, Parts};
 use procurify_tokend::lookup::Lookup;
+use procurify_tokend::refresh::Moment;
 use procurify_tokend::vault::VaultPaths;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -64,6 +65,9 @@ struct Door {
 }
 
 type Violation = String;
+
+/// Each credential's token, and when it ends.
+type Held = BTreeMap<CredentialName, (Fingerprint, Moment)>;
 
 impl House {
     async fn new(mut rng: Rng) -> Self {
@@ -171,19 +175,12 @@ impl House {
             // Nobody can tell which of two wall clocks was right before a reboot: they step in other histories.
             18 if self.is_plain() => self.restart(true, true).await,
             _ if self.is_plain() => {}
-            18..=19 => {
-                let step = TimeDelta::seconds(self.rng.i64(-10_000_000..10_000_000));
-                self.shared.note(&format!("the wall clock is set by {step}"));
-                self.shared.book().set_wall_clock(step);
-            }
+            18..=19 => self.set_the_wall_clock().await,
             20..=21 => self.refresh(&name),
             22..=23 => self.invalidate(&name).await,
             24 => self.lock_and_unlock().await,
             25 => self.rotate(&name).await,
-            26 => {
-                let rolled = self.ask(Request::Rollback { name: name.clone() }).await;
-                self.changed(&name, rolled.is_ok(), "is rolled back");
-            }
+            26 => self.roll_back(&name).await,
             27 => self.remove_or_enrol(&name).await,
             28 if !name.as_str().starts_with("d0/") => {
                 let mut book = self.shared.book();
@@ -335,6 +332,16 @@ impl House {
         self.changed(name, promoted.is_ok(), "is rotated");
     }
 
+    async fn roll_back(&mut self, name: &CredentialName) {
+        // The other pair is asked with before anybody is told that it is in use.
+        let quiet = self.shared.book().accounts.get_mut(name).unwrap().quiet_until.take();
+        let rolled = self.ask(Request::Rollback { name: name.clone() }).await;
+        if rolled.is_err() {
+            self.shared.book().accounts.get_mut(name).unwrap().quiet_until = quiet;
+        }
+        self.changed(name, rolled.is_ok(), "is rolled back");
+    }
+
     fn changed(&self, name: &CredentialName, is_changed: bool, how: &str) {
         if is_changed {
             self.shared.note(&format!("{name} {how}"));
@@ -342,6 +349,17 @@ impl House {
             let now = book.truth();
             book.accounts.get_mut(name).unwrap().changed(now);
         }
+    }
+
+    async fn set_the_wall_clock(&mut self) {
+        let step = TimeDelta::seconds(self.rng.i64(-10_000_000..10_000_000));
+        self.shared.note(&format!("the wall clock is set by {step}"));
+        let before = self.held();
+        self.shared.book().set_wall_clock(step);
+        // Whatever is asked of the driver, it looks at the clocks.
+        self.ask(Request::Status).await.unwrap();
+        self.ask(Request::Status).await.unwrap();
+        self.nothing_is_lost(&before, "a step of the wall clock takes no token away");
     }
 
     async fn lock_and_unlock(&mut self) {
@@ -377,17 +395,11 @@ impl House {
         let (door, controls, running) = start(&self.shared, &self.folder);
         *self.door.lock().unwrap() = door;
         (self.controls, self.running) = (controls, running);
-        let after = self.held();
-        let book = self.shared.book();
-        let now = book.truth();
-        let lost =
-            before.into_iter().find(|(name, (_, ends))| *ends > now + SOON && !after.contains_key(name));
-        drop(book);
-        self.shared.holds(lost.is_none(), "a restart within a token's life serves it at once");
+        self.nothing_is_lost(&before, "a restart within a token's life serves it at once");
     }
 
     /// The tokens in the table, by the book: whose, and until when.
-    fn held(&self) -> BTreeMap<CredentialName, (Fingerprint, procurify_tokend::refresh::Moment)> {
+    fn held(&self) -> Held {
         let door = self.door();
         let found = |name: &CredentialName| {
             let grant = door.found(name, Duration::ZERO, &self.shared)?;
@@ -395,6 +407,12 @@ impl House {
             Some((name.clone(), (grant.token.fingerprint(), ends)))
         };
         self.names.iter().filter_map(found).collect()
+    }
+
+    fn nothing_is_lost(&self, before: &Held, what: &str) {
+        let (after, now) = (self.held(), self.shared.book().truth());
+        let mut living = before.iter().filter(|(_, (_, ends))| *ends > now + SOON);
+        self.shared.holds(living.all(|(name, _)| after.contains_key(name)), what);
     }
 
     // What must hold in the end.

@@ -687,3 +687,19 @@ proptest! {
         prop_assert_eq!(world.answers.len(), usize::try_from(world.waiters).unwrap());
     }
 }
+
+#[test]
+fn a_token_that_ended_on_its_way_is_asked_for_again_and_those_who_wait_get_the_next() {
+    let mut world = World::with(&["acme"]);
+    let (ticket, token) = (world.last_ticket(), world.token(DAY));
+    // The machine sleeps.
+    world.boot = world.boot + DAY + SOON;
+    let now = world.now();
+    world.keeper.issued(&ticket, Ok(token), now);
+    world.settle();
+    let waiter = world.get("acme", SOON);
+    assert!(world.refused(waiter).is_none());
+    world.pass(Duration::from_secs(1));
+    let next = world.succeed(DAY);
+    assert_eq!(world.granted(waiter), Some(next));
+}
