@@ -489,14 +489,19 @@ impl<T: Clone> Keeper<T> {
     }
 
     fn enqueue(&mut self, name: &CredentialName, urgency: Urgency) {
-        let is_queued = self.change(name, |slot| {
-            let is_out = matches!(slot.doing, Doing::Out { .. });
-            if !is_out {
-                slot.doing = Doing::Queued;
+        let is_needed = self.change(name, |slot| {
+            if matches!(slot.doing, Doing::Out { .. }) {
+                return false;
             }
-            !is_out
+            slot.doing = Doing::Queued;
+            // However many ask meanwhile, it stands in line once, and once more if it has become urgent.
+            let stands = [Some(urgency), Some(Urgency::SomebodyWaits)].contains(&slot.stands);
+            if !stands {
+                slot.stands = Some(urgency);
+            }
+            !stands
         });
-        if is_queued == Some(true) {
+        if is_needed == Some(true) {
             self.lanes.enqueue(name, urgency);
         }
     }
@@ -518,6 +523,7 @@ impl<T: Clone> Keeper<T> {
 
     fn send(&mut self, name: CredentialName, now: Now) {
         let terms = self.policy.terms_of(&name);
+        self.change(&name, |slot| slot.stands = None);
         let Some(slot) = self.slots.get(&name).filter(|slot| slot.doing == Doing::Queued) else { return };
         if self.places.contains_key(&name) {
             // It is remembered when that place is free.

@@ -91,6 +91,12 @@ impl Lanes {
         }
     }
 
+    /// How many stand in line.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.of.values().flat_map(|lane| &lane.waiting).map(VecDeque::len).sum()
+    }
+
     /// The lane whose turn it is, and the queue at whose head it stands.
     fn next_lane(&mut self, urgency: Urgency, places: usize) -> Option<(Domain, usize)> {
         let half = (places / 2).max(1);

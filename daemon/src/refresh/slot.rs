@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use procurify_token_protocol::{Activity, Failure, FailureClass, FailureCode, Fingerprint, RefreshMode};
 
 use super::budget::Budget;
+use super::lanes::Urgency;
 use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL, Terms};
 use super::waiting::{Refused, Wait, Waiting};
 
@@ -94,6 +95,8 @@ pub(super) struct Slot<T> {
     pub(super) revision: u64,
     /// When other client credentials were taken into use, while that is a reason for patience.
     changed_at: Option<Moment>,
+    /// As how urgent it stands in its lane already.
+    pub(super) stands: Option<Urgency>,
     /// How many young tokens the API has refused without a good one in between.
     refused_in_a_row: u32,
     pub(super) waiting: Vec<Waiting>,
@@ -131,6 +134,7 @@ impl<T: Clone> Slot<T> {
             budget,
             revision,
             changed_at: None,
+            stands: None,
             refused_in_a_row,
             waiting: Vec::new(),
         }

@@ -703,3 +703,17 @@ fn a_token_that_ended_on_its_way_is_asked_for_again_and_those_who_wait_get_the_n
     let next = world.succeed(DAY);
     assert_eq!(world.granted(waiter), Some(next));
 }
+
+#[test]
+fn a_crowd_without_patience_leaves_no_crowd_in_line() {
+    let mut world = World::with(&["acme/1", "acme/2", "acme/3", "acme/4", "acme/5"]);
+    (0..5).for_each(|_| world.pass(Duration::from_millis(100)));
+    assert_eq!(world.keeper.lanes.len(), 1, "a domain has half of the places");
+    for _ in 0..1000 {
+        world.get("acme/5", Duration::ZERO);
+    }
+    assert!(world.keeper.lanes.len() <= 2);
+    world.get("acme/5", SOON);
+    world.succeed(DAY);
+    assert_eq!(world.last_ticket().name.as_str(), "acme/5");
+}
