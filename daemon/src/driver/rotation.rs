@@ -71,6 +71,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         outcome: Result<Issued, Failure>,
     ) -> Result<Answer, Refusal> {
         let outcome = outcome.and_then(|issued| self.hold(name, &issued, *sent));
+        // The machine may have slept while the answer was on its way.
+        let now = self.parts.clock.boot();
+        let outcome = outcome
+            .and_then(|held| if held.expires > now { Ok(held) } else { Err(FailureCode::TIMED_OUT.into()) });
         self.note_outcome(name, outcome.as_ref());
         let held = outcome.map_err(|failure| explain::failed(name, &failure, None))?;
         let vault = &mut self.opened()?.vault;

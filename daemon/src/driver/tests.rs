@@ -344,6 +344,24 @@ async fn whoever_waits_for_a_longer_token_at_a_stop_gets_the_one_that_is_held() 
 }
 
 #[tokio::test]
+async fn a_pair_whose_token_ended_on_its_way_is_not_promoted_and_no_ended_token_is_handed_out() {
+    let daemon = Daemon::enrolled().await;
+    daemon.stage("id-2").await.unwrap();
+    daemon.issuer.prepare(&[Ok("second")]);
+    let gate = daemon.issuer.gate.write().await;
+    let sleep = async {
+        while daemon.issuer.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        *daemon.clock.0.lock().unwrap() += 25 * 3_600_000;
+        drop(gate);
+    };
+    let (promoted, ()) = tokio::join!(daemon.promote(), sleep);
+    assert_eq!(promoted, Err(RefusalCode::UPSTREAM_UNAVAILABLE));
+    assert!(daemon.describe("acme").await.staged, "it can be tried again");
+}
+
+#[tokio::test]
 async fn what_was_removed_is_gone_and_its_token_too() {
     let daemon = Daemon::enrolled().await;
     daemon.ask(Request::Remove { name: "acme".parse().unwrap() }).await.unwrap();
