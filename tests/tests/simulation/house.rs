@@ -166,7 +166,9 @@ impl House {
                 }
             }
             10..=14 => {
-                let (domain, weather) = (self.rng.usize(1..domains), Weather::any(&mut self.rng));
+                // One alone must never delay another; several that begin to hang together may.
+                let last = if self.is_plain() { 2 } else { domains };
+                let (domain, weather) = (self.rng.usize(1..last), Weather::any(&mut self.rng));
                 self.shared.note(&format!("domain {domain}: {weather:?}"));
                 self.shared.book().weather[domain] = weather;
             }
