@@ -25,7 +25,8 @@ pub enum Request {
         /// How long the caller is willing to wait.
         deadline: Duration,
     },
-    /// 1: the API answered 401 to the token with this fingerprint. Forgotten only if it is still the current one.
+    /// 1: the API answered 401 to the token with this fingerprint. Forgotten only if it is still the current one,
+    /// and kept while none may be asked for in its place.
     /// Answered by [`Answer::Done`](crate::Answer::Done).
     Invalidate {
         /// Whose token.
