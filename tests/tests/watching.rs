@@ -1,5 +1,6 @@
 //! Watching a credential, as a person and a program do: told of each new token, refusal and removal; hurting nobody.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Stdio};
@@ -65,6 +66,22 @@ fn watchers_that_never_listen_hold_up_nobody() {
     }
     drop(deaf);
     assert_eq!(home.sandbox().ledger().issued("acme"), 6);
+}
+
+#[test]
+fn watchers_that_are_killed_keep_no_place_from_others() {
+    let home = Home::new(&["acme"]);
+    let config = format!("max-connections = 4\n[issuer]\nextra-ca = \"{}\"\n", home.ca_file().display());
+    fs::write(home.config_folder().join("config.toml"), config).expect("the configuration is written");
+    let _daemon = home.start();
+    home.enrol("acme");
+    for _ in 0..12 {
+        let (mut watcher, mut lines) = watch(&home);
+        next(&mut lines);
+        watcher.kill().expect("it runs");
+        watcher.wait().expect("it is a child");
+    }
+    home.command(["get", "acme"]).run().succeeds();
 }
 
 fn watch(home: &Home) -> (Child, Lines<BufReader<ChildStdout>>) {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
@@ -76,6 +77,7 @@ where
         let mut buffer = FrameBuffer::new(frame::MAX_REQUEST);
         let mut stopping = self.service.stopping.clone();
         let mut is_open = true;
+        let mut look_at = Instant::now();
         let mut patience_ends = Instant::now() + IDLE;
         loop {
             let Ok(progress) = self.take_requests(&mut buffer).await else { return };
@@ -111,6 +113,13 @@ where
                 },
                 () = stopped(&mut stopping), if is_open => is_open = false,
                 () = tokio::time::sleep_until(patience_ends), if may_lose_patience => return,
+                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place.
+                () = tokio::time::sleep_until(look_at), if !is_open => {
+                    if self.has_hung_up() {
+                        return;
+                    }
+                    look_at = Instant::now() + LOOK;
+                }
             }
         }
     }
@@ -156,6 +165,11 @@ where
         Ok(())
     }
 
+    /// Whether nobody is left to read an answer. Writing nothing fails then, and does nothing otherwise.
+    fn has_hung_up(&mut self) -> bool {
+        self.stream.write(&[]).now_or_never().is_some_and(|written| written.is_err())
+    }
+
     /// Says why the connection ends.
     async fn part(&mut self, error: FrameError) -> Closed {
         let farewell = match error {
@@ -198,6 +212,8 @@ fn encode(request_id: u16, reply: &Result<Answer, Refusal>) -> Frame {
 const FRAME: Duration = Duration::from_secs(10);
 /// How long a connection may rest without any request in progress.
 const IDLE: Duration = Duration::from_mins(10);
+/// How often to look whether a caller that says nothing more is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a peer that is turned away may still finish its sentence.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How many requests of one connection may wait for the driver at once; further ones wait in the socket.

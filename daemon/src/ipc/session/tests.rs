@@ -241,3 +241,15 @@ fn status() -> DaemonStatus {
         warnings: Vec::new(),
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_was_killed_keeps_no_place_and_its_request_is_dropped() {
+    let mut caller = Caller::new(OWNER);
+    let watch = Request::Watch { name: name(), seen: Some(7), deadline: Duration::from_hours(1) };
+    caller.send(1, &watch).await;
+    let (_, mut reply) = caller.driver.recv().await.unwrap();
+    drop(caller.stream);
+    let soon = Duration::from_secs(1);
+    timeout(soon, caller.session).await.expect("the session ends").unwrap();
+    timeout(soon, reply.closed()).await.expect("nobody waits for the answer");
+}
