@@ -221,6 +221,20 @@ pub fn skewed(server_ahead: TimeDelta) -> String {
     )
 }
 
+/// The tokens of so many credentials, this one among them, live too briefly for their budget.
+pub fn short_of_budget(name: &CredentialName, credentials: usize) -> String {
+    let whose = match credentials {
+        1 => format!("The tokens of {name} live"),
+        2 => format!("The tokens of {name} and of another credential live"),
+        more => format!("The tokens of {name} and of {} other credentials live", more - 1),
+    };
+    format!(
+        "{whose} so briefly that the budget of issued tokens does not last: there will be hours without one. If \
+         Procurify's quota allows for more, raise per-hour and per-day under [budget] in the configuration file, and \
+         reload or restart the daemon."
+    )
+}
+
 fn what_happened(name: &CredentialName, failure: &Failure) -> String {
     let cause = match failure.code {
         FailureCode::NAME_NOT_RESOLVED => "the host name of the token URL cannot be resolved",

@@ -24,7 +24,10 @@ use std::sync::Arc;
 use chrono::DateTime;
 use procurify_token_protocol::{AccessToken, CredentialName, Failure};
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableError,
+    WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -152,7 +155,13 @@ impl Cache {
             Some(Setback { failure, at, in_a_row, until: after(then, until) })
         });
         let issued = record.issued.into_iter().map(|at| after(then, at)).collect();
-        let history = History { issued, setback, refused_in_a_row: record.refused_in_a_row };
+        let history = History {
+            issued,
+            setback,
+            refused_in_a_row: record.refused_in_a_row,
+            is_refused: record.is_refused,
+            changed_at: record.changed_at.map(|at| after(then, at)),
+        };
         Some((history, record.pair_version))
     }
 
@@ -192,6 +201,24 @@ impl Cache {
             transaction.open_table(HISTORIES)?.remove(&hashed)?;
             Ok(())
         })
+    }
+
+    /// Whether something is kept for more than so many credentials: for some that are gone.
+    ///
+    /// # Errors
+    /// [`CacheError::Storage`].
+    pub fn holds_more_than(&self, credentials: usize) -> Result<bool, CacheError> {
+        let most = u64::try_from(credentials).unwrap_or(u64::MAX);
+        let count = unwinding(|| {
+            let reading = self.database.begin_read()?;
+            let count = |table: Table| match reading.open_table(table) {
+                Ok(table) => Ok(table.len()?),
+                Err(TableError::TableDoesNotExist(_)) => Ok(0),
+                Err(error) => Err(redb::Error::from(error)),
+            };
+            Ok(count(TOKENS)?.max(count(HISTORIES)?))
+        });
+        count.map(|count| count > most).map_err(CacheError::Storage)
     }
 
     /// Forgets everything that is not kept for one of `names`, records of another vault included.
@@ -319,6 +346,8 @@ struct HistoryRecord {
     issued: Vec<i64>,
     setback: Option<SetbackRecord>,
     refused_in_a_row: u32,
+    is_refused: bool,
+    changed_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -343,6 +372,8 @@ impl HistoryRecord {
             issued: history.issued.iter().map(|at| distance(now.boot, *at)).collect(),
             setback,
             refused_in_a_row: history.refused_in_a_row,
+            is_refused: history.is_refused,
+            changed_at: history.changed_at.map(|at| distance(now.boot, at)),
         }
     }
 }

@@ -110,6 +110,8 @@ fn history() -> History {
         issued: vec![stamp().boot - Duration::from_mins(50), stamp().boot],
         setback: Some(setback),
         refused_in_a_row: 2,
+        is_refused: true,
+        changed_at: Some(Moment::from_millis(0)),
     }
 }
 
@@ -179,6 +181,7 @@ fn what_is_not_retained_is_forgotten() {
     for other in ["beta", "gamma"] {
         store(&mut cache, other, cached(other)).unwrap();
     }
+    assert!(cache.holds_more_than(2).unwrap() && !cache.holds_more_than(3).unwrap());
     cache.retain([&name("beta"), &name("unheard-of")]).unwrap();
     let kept = ["acme", "beta", "gamma"].map(|text| load(&cache, text).is_some());
     assert_eq!(kept, [false, true, false]);

@@ -25,6 +25,7 @@ mod rotation;
 mod watching;
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -134,6 +135,10 @@ pub struct Driver<I, C> {
     problems: Vec<String>,
     waiters: HashMap<Waiter, (CredentialName, Reply)>,
     next_waiter: Waiter,
+    /// With so many waiters, it is time to look for those that have left.
+    crowd: usize,
+    /// Of each request that is out; dropping it abandons the request.
+    out: HashMap<Ticket, oneshot::Sender<Infallible>>,
     /// Credentials whose staged pair is being tried.
     promoting: Vec<CredentialName>,
     /// Dropping the sender tells all who watch the credential.
@@ -192,6 +197,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             problems: Vec::new(),
             waiters: HashMap::new(),
             next_waiter: 0,
+            crowd: LEAST_CROWD,
+            out: HashMap::new(),
             promoting: Vec::new(),
             watchers: HashMap::new(),
             by_wall_clock: HashSet::new(),
@@ -216,7 +223,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 biased;
                 control = controls.recv() => match control {
                     Some(Control::Reconfigure { policy, issuer, extra_ca }) => {
-                        self.keeper.set_policy(policy);
+                        self.keeper.set_policy(policy, self.parts.clock.now());
                         (self.parts.issuer, self.parts.extra_ca) = (issuer, extra_ca);
                     }
                     Some(Control::Stop) | None => break,
@@ -231,6 +238,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         }
         self.commands.close();
         self.watchers.clear();
+        self.keeper.wind_down();
         let _ = tokio::time::timeout(LAST_WAIT, async {
             while let Some(event) = self.running.next().await {
                 self.come_back(event);
@@ -265,6 +273,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 match action {
                     Action::Keep { .. } => {}
                     Action::Issue(ticket) => self.issue(ticket),
+                    Action::Abandon(ticket) => drop(self.out.remove(&ticket)),
                     Action::Publish(name, held) => {
                         self.parts.lookup.publish(&name, held.map(|held| held.token));
                     }
@@ -312,16 +321,32 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             let _ = reply.send(Err(refusal));
             return;
         }
+        self.let_go_of_those_who_left();
         let now = self.parts.clock.now();
         let waiter = self.next_waiter;
         self.next_waiter += 1;
         self.keeper.wait(waiter, &name, wait, now.boot + deadline.min(LONGEST_DEADLINE), now);
         self.waiters.insert(waiter, (name, reply));
     }
+
+    /// Whoever asks, is killed and asks again must not leave an ever longer trail. Looked for seldom enough to cost
+    /// nothing, and often enough that no more than twice as many wait as there are.
+    fn let_go_of_those_who_left(&mut self) {
+        if self.waiters.len() < self.crowd {
+            return;
+        }
+        let left =
+            |(waiter, (_, reply)): (&Waiter, &(CredentialName, Reply))| reply.is_closed().then_some(*waiter);
+        let left: HashSet<_> = self.waiters.iter().filter_map(left).collect();
+        self.waiters.retain(|waiter, _| !left.contains(waiter));
+        self.keeper.leave(&left);
+        self.crowd = (2 * self.waiters.len()).max(LEAST_CROWD);
+    }
 }
 
 /// How many requests may wait for the driver; further callers are told that it is busy.
 const MOST_COMMANDS: usize = 4096;
+const LEAST_CROWD: usize = 64;
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
 /// How long token requests that are out may hold up a stop.

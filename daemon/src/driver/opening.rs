@@ -101,7 +101,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     fn settle_in(&mut self, vault: Vault) {
         self.problems.clear();
         let now = self.parts.clock.now();
-        let cache = match Cache::open(&self.parts.cache, vault.cache_keys()) {
+        let mut cache = match Cache::open(&self.parts.cache, vault.cache_keys()) {
             Ok((cache, condition)) => {
                 if condition == Condition::Replaced {
                     warn!(
@@ -123,7 +123,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             let kept = cache.as_ref().map(|cache| cache.load(&credential.name, &stamp)).unwrap_or_default();
             let (mut history, version) = kept.history;
             if version != credential.current.version {
-                (history.setback, history.refused_in_a_row) = (None, 0);
+                (history.setback, history.refused_in_a_row, history.changed_at) = (None, 0, None);
             }
             if kept.token.as_ref().is_some_and(|(_, anchor)| *anchor == Anchor::WallClock) {
                 self.by_wall_clock.insert(credential.name.clone());
@@ -132,7 +132,11 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             tokens += usize::from(held.is_some());
             self.keeper.insert(&credential.name, held, history, now);
         }
-        info!(credentials = vault.credentials().count(), tokens, "the vault is open");
+        let credentials = vault.credentials().count();
+        info!(credentials, tokens, "the vault is open");
+        if let Some(cache) = &mut cache {
+            forget_the_others(cache, &vault, credentials);
+        }
         self.vault = VaultState::Open(Box::new(OpenVault { vault, cache }));
     }
 
@@ -155,6 +159,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
             VaultState::Closed => Err(explain::no_vault()),
         }
+    }
+}
+
+/// A crash in the middle of a removal leaves what nobody will ever ask for.
+fn forget_the_others(cache: &mut Cache, vault: &Vault, credentials: usize) {
+    let forgotten = cache.holds_more_than(credentials).and_then(|holds| {
+        if holds { cache.retain(vault.credentials().map(|credential| &credential.name)) } else { Ok(()) }
+    });
+    if let Err(error) = forgotten {
+        warn!(%error, "tokens of credentials that are gone stay in the cache");
     }
 }
 

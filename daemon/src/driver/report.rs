@@ -30,7 +30,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),
             warnings: {
                 let skew = self.skew.map(explain::skewed);
-                self.parts.warnings.iter().chain(&self.problems).cloned().chain(skew).collect()
+                let mut short: Vec<_> = self.keeper.short_of_budget().collect();
+                short.sort_unstable();
+                let short = short.first().map(|name| explain::short_of_budget(name, short.len()));
+                self.parts.warnings.iter().chain(&self.problems).cloned().chain(skew).chain(short).collect()
             },
         }
     }

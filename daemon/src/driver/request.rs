@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use procurify_token_protocol::{AccessToken, Answer, CredentialName, Failure, FailureCode, TokenGrant};
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::{Driver, Event, VaultState};
@@ -20,8 +21,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Ok(request) => {
                 debug!(credential = %ticket.name, "asking for a token");
                 let issuer = Arc::clone(&self.parts.issuer);
+                let (stays_wanted, abandoned) = oneshot::channel();
+                self.out.insert(ticket.clone(), stays_wanted);
                 self.running.push(Box::pin(async move {
-                    Event::Issued { ticket, sent, outcome: issuer.issue(request).await }
+                    let outcome = tokio::select! {
+                        // An answer that is there already is a token that was issued already.
+                        biased;
+                        outcome = issuer.issue(request) => outcome,
+                        _ = abandoned => Err(FailureCode::TIMED_OUT.into()),
+                    };
+                    Event::Issued { ticket, sent, outcome }
                 }));
             }
             Err(failure) => self.keeper.issued(&ticket, Err(failure), sent),
@@ -53,6 +62,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn come_back(&mut self, event: Event) {
         match event {
             Event::Issued { ticket, sent, outcome } => {
+                self.out.remove(&ticket);
                 let outcome = outcome.and_then(|issued| self.hold(&ticket.name, &issued, sent));
                 self.note_outcome(&ticket.name, outcome.as_ref());
                 if outcome.is_ok() && self.keeper.is_current(&ticket) {

@@ -55,6 +55,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let request = self
             .token_request(name, Which::Staged, sent)
             .map_err(|failure| explain::failed(name, &failure, None))?;
+        self.keeper.trial_begins(sent);
         Ok((Trial { name: name.clone(), version, sent }, request))
     }
 
@@ -76,7 +77,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let outcome = outcome
             .and_then(|held| if held.expires > now { Ok(held) } else { Err(FailureCode::TIMED_OUT.into()) });
         self.note_outcome(name, outcome.as_ref());
-        let held = outcome.map_err(|failure| explain::failed(name, &failure, None))?;
+        let held = outcome.map_err(|failure| {
+            self.keeper.trial_failed(name, &failure, *sent);
+            explain::failed(name, &failure, None)
+        })?;
         let vault = &mut self.opened()?.vault;
         let changed = made(name, vault.promote(name, *version))?;
         info!(credential = %name, "the new client credentials work and are in use");

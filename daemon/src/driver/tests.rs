@@ -46,8 +46,9 @@ impl TokenIssuer for FakeIssuer {
     }
 }
 
-#[derive(Clone, Debug)]
-struct FakeClock(Arc<Mutex<i64>>);
+/// By the boot-time clock, and how far the wall clock was set ahead since.
+#[derive(Clone, Debug, Default)]
+struct FakeClock(Arc<Mutex<i64>>, Arc<Mutex<TimeDelta>>);
 
 impl Clock for FakeClock {
     fn boot(&self) -> Moment {
@@ -56,7 +57,7 @@ impl Clock for FakeClock {
 
     fn now(&self) -> Now {
         let wall = DateTime::from_timestamp_millis(1_800_000_000_000 + *self.0.lock().unwrap()).unwrap();
-        Now { boot: self.boot(), wall, dice: 7 }
+        Now { boot: self.boot(), wall: wall + *self.1.lock().unwrap(), dice: 7 }
     }
 }
 
@@ -73,16 +74,28 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Self {
-        Self::start_in(Arc::new(TempDir::new().unwrap()), FakeClock(Arc::default()))
+        Self::start_in(Arc::new(TempDir::new().unwrap()), FakeClock::default())
     }
 
     fn start_in(folder: Arc<TempDir>, clock: FakeClock) -> Self {
         let (issuer, lookup) = (Arc::new(FakeIssuer::default()), Arc::new(Lookup::default()));
+        let (driver, handle) = Self::driver_in(&folder, clock.clone(), &issuer, &lookup);
+        let (controls, inbox) = mpsc::channel(1);
+        let running = tokio::spawn(driver.run(inbox));
+        Self { folder, issuer, clock, lookup, handle, controls, running }
+    }
+
+    fn driver_in(
+        folder: &TempDir,
+        clock: FakeClock,
+        issuer: &Arc<FakeIssuer>,
+        lookup: &Arc<Lookup>,
+    ) -> (Driver<FakeIssuer, FakeClock>, Handle) {
         let path = |name: &str| folder.path().join(name);
         let (mut driver, handle) = Driver::new(Parts {
-            lookup: Arc::clone(&lookup),
-            issuer: Arc::clone(&issuer),
-            clock: clock.clone(),
+            lookup: Arc::clone(lookup),
+            issuer: Arc::clone(issuer),
+            clock,
             policy: Policy { rate: 1000, ..Policy::default() },
             vault: VaultPaths { vault: path("data/vault"), key_file: path("config/vault.key") },
             cache: path("state/tokens.redb"),
@@ -91,9 +104,15 @@ impl Daemon {
             stop: Arc::default(),
         });
         driver.open_at_start();
-        let (controls, inbox) = mpsc::channel(1);
-        let running = tokio::spawn(driver.run(inbox));
-        Self { folder, issuer, clock, lookup, handle, controls, running }
+        (driver, handle)
+    }
+
+    /// Stops, and leaves what outlives it.
+    async fn stop(self) -> (Arc<TempDir>, FakeClock) {
+        let Self { folder, clock, controls, running, .. } = self;
+        controls.send(Control::Stop).await.unwrap();
+        running.await.unwrap();
+        (folder, clock)
     }
 
     /// With a vault and a credential `acme`, whose first token is `first`.
@@ -300,7 +319,7 @@ async fn a_pair_that_is_being_tried_is_the_one_that_is_promoted_or_none() {
 #[tokio::test]
 async fn a_token_from_the_future_was_written_down_by_a_wrong_clock() {
     let daemon = Daemon::enrolled().await;
-    let clock = FakeClock(Arc::new(Mutex::new(-10 * 24 * 3_600_000)));
+    let clock = FakeClock(Arc::new(Mutex::new(-10 * 24 * 3_600_000)), Arc::default());
     let Daemon { folder, controls, running, .. } = daemon;
     controls.send(Control::Stop).await.unwrap();
     running.await.unwrap();
@@ -567,4 +586,98 @@ async fn a_token_that_was_forgotten_is_out_of_the_table_when_that_is_answered() 
         assert_eq!(*witness.saw_token.lock().unwrap(), Some(false), "{verb}");
         assert!(matches!(asking.await, Ok(Answer::Done)));
     }
+}
+
+#[tokio::test]
+async fn a_request_that_a_suspend_has_cut_off_is_dropped_before_another_goes_out() {
+    let daemon = Daemon::enrolled().await;
+    let gate = daemon.issuer.gate.write().await;
+    let refresh =
+        Request::Refresh { name: "acme".parse().unwrap(), mode: RefreshMode::Plain, deadline: SOON };
+    let sleep = async {
+        while daemon.issuer.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        daemon.clock.pass(Duration::from_hours(8));
+        // Whatever is asked of it, the driver looks at the clocks.
+        daemon.status().await;
+    };
+    let asking = async { tokio::join!(daemon.token_by(refresh), sleep).0 };
+    let refused = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    assert!(refused.expect("nobody waits for what was cut off").is_err());
+    daemon.issuer.prepare(&[Ok("second")]);
+    drop(gate);
+    let longer = Duration::from_hours(20);
+    let get =
+        Request::Get { name: "acme".parse().unwrap(), min_ttl: longer, deadline: Duration::from_hours(1) };
+    daemon.clock.pass(Duration::from_mins(5));
+    assert_eq!(daemon.token_by(get).await, Ok("second".to_owned()));
+    assert_eq!(daemon.issuer.asked().len(), 3, "what was dropped is not answered too");
+    assert_eq!(daemon.describe("acme").await.budget.issued_in_hour, 1);
+}
+
+#[tokio::test]
+async fn those_who_ask_and_leave_again_and_again_leave_no_trail() {
+    let (folder, clock) = Daemon::enrolled().await.stop().await;
+    let (mut driver, _handle) = Daemon::driver_in(&folder, clock, &Arc::default(), &Arc::default());
+    let wait = Wait::Refresh { mode: RefreshMode::Plain };
+    let (patient, mut answer) = oneshot::channel();
+    driver.wait("acme".parse().unwrap(), wait, Duration::from_hours(1), patient);
+    for _ in 0..10 * LEAST_CROWD {
+        let (reply, left) = oneshot::channel();
+        drop(left);
+        driver.wait("acme".parse().unwrap(), wait, Duration::from_hours(1), reply);
+        assert!(driver.waiters.len() <= LEAST_CROWD);
+    }
+    assert!(
+        answer.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty),
+        "still waits"
+    );
+}
+
+/// A token of an earlier boot lives by the wall clock; one that was issued since does not.
+#[tokio::test]
+async fn once_it_is_replaced_a_token_of_an_earlier_boot_makes_no_other_hang_on_the_wall_clock() {
+    for is_rotated in [false, true] {
+        let daemon = Daemon::enrolled().await.restart().await;
+        assert!(daemon.is_ready("acme"));
+        daemon.issuer.prepare(&[Ok("second")]);
+        if is_rotated {
+            daemon.stage("id-2").await.unwrap();
+            assert_eq!(daemon.promote().await, Ok("second".to_owned()));
+        } else {
+            let name = "acme".parse().unwrap();
+            let refresh = Request::Refresh { name, mode: RefreshMode::Plain, deadline: SOON };
+            assert_eq!(daemon.token_by(refresh).await, Ok("second".to_owned()));
+        }
+        *daemon.clock.1.lock().unwrap() = TimeDelta::days(30);
+        daemon.status().await;
+        daemon.status().await;
+        assert!(daemon.is_ready("acme"), "is rotated: {is_rotated}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_credentials_that_are_gone_goes_at_the_next_start() {
+    let daemon = Daemon::enrolled().await;
+    let (folder, clock) = daemon.stop().await;
+    let paths = VaultPaths {
+        vault: folder.path().join("data/vault"),
+        key_file: folder.path().join("config/vault.key"),
+    };
+    let path = folder.path().join("state/tokens.redb");
+    let (name, gone): (CredentialName, CredentialName) = ("acme".parse().unwrap(), "gone".parse().unwrap());
+    let keys = || Vault::open(&paths, crate::vault::Key::KeyFile).unwrap().cache_keys();
+    let stamp = crate::clock::Stamp::of(&clock);
+    let (mut cache, _) = Cache::open(&path, keys()).unwrap();
+    let (token, _) = cache.load(&name, &stamp).token.unwrap();
+    let history = (crate::refresh::History::default(), 1);
+    let token = crate::cache::TokenChange::Store(token);
+    cache.store(&[crate::cache::Entry { name: &gone, token, history }], &stamp).unwrap();
+    drop(cache);
+    let daemon = Daemon::start_in(Arc::clone(&folder), clock);
+    assert!(daemon.is_ready("acme"));
+    daemon.stop().await;
+    let (cache, _) = Cache::open(&path, keys()).unwrap();
+    assert!(cache.load(&gone, &stamp).token.is_none() && cache.load(&name, &stamp).token.is_some());
 }

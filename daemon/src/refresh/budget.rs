@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::timing::{Moment, Terms};
+use super::timing::{DAY, HOUR, Moment, Terms};
 
 /// When tokens were issued, in order; only as many as the limits can ask about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,9 +63,6 @@ impl Budget {
         (within(HOUR), within(DAY))
     }
 }
-
-const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {

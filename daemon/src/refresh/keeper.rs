@@ -5,11 +5,11 @@
 //! the whole machine is to be read in one place; what one slot does on its own stands in `slot.rs`, who is next in
 //! `lanes.rs`.
 //!
-//! A request that is out has a *place*, kept by the name of its credential until the request has come back or is given
-//! up, whatever becomes of the slot meanwhile: so there is never more than one request of a credential, over a removal
-//! or a locked vault too.
+//! A request that is out has a *place*, kept by the name of its credential until the request has come back, whatever
+//! becomes of the slot meanwhile: so there is never more than one request of a credential, over a removal or a locked
+//! vault too.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -19,12 +19,13 @@ use procurify_token_protocol::{
 
 use super::lanes::{Lanes, Urgency};
 use super::pace::Pace;
+use super::shares::Kind;
 use super::slot::{Doing, Held, History, Invalidated, Slot, Verdict};
 use super::timing::{Moment, Now, Policy};
 use super::waiting::{Refused, Wait, Waiter, Waiting};
 
 /// Leave to make one token request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// Whose token.
     pub name: CredentialName,
@@ -44,6 +45,9 @@ pub enum Action<T> {
     },
     /// Make this token request, and bring its outcome to [`Keeper::issued`].
     Issue(Ticket),
+    /// Wait no longer for this one: bring its outcome at once, `TIMED_OUT` if there is none yet. Comes where the request's
+    /// own deadline has stood still, because the machine slept.
+    Abandon(Ticket),
     /// The token of this credential is now this one, or none; everybody who reads tokens should know. Comes before the
     /// answers that hand it out.
     Publish(CredentialName, Option<Held<T>>),
@@ -84,8 +88,10 @@ pub struct Keeper<T> {
     lanes: Lanes,
     places: HashMap<CredentialName, Place>,
     pace: Pace,
-    /// Since when the rate alone keeps the next request back.
+    /// Until when the rate alone keeps the next request back.
     held_back_until: Option<Moment>,
+    /// Nothing more is asked for.
+    is_winding_down: bool,
     valid: usize,
     generation: u64,
     actions: VecDeque<Action<T>>,
@@ -96,7 +102,8 @@ pub struct Keeper<T> {
 struct Place {
     generation: u64,
     charged: Moment,
-    lost_at: Moment,
+    /// When its owner is told to wait no longer; `None` once that is said.
+    abandoned_at: Option<Moment>,
 }
 
 impl<T: Clone> Keeper<T> {
@@ -111,15 +118,22 @@ impl<T: Clone> Keeper<T> {
             places: HashMap::new(),
             pace: Pace::default(),
             held_back_until: None,
+            is_winding_down: false,
             valid: 0,
             generation: 0,
             actions: VecDeque::new(),
         }
     }
 
-    /// New settings; each slot follows them from its next event on.
-    pub fn set_policy(&mut self, policy: Policy) {
+    /// New settings; each slot follows them from its next event on, and those that wait for their budget at once.
+    pub fn set_policy(&mut self, policy: Policy, now: Now) {
         self.policy = Arc::new(policy);
+        let is_waiting = |slot: &Slot<T>| slot.is_out_of_budget();
+        let waiting = self.slots.iter().filter(|(_, slot)| is_waiting(slot)).map(|(name, _)| name.clone());
+        for name in waiting.collect::<Vec<_>>() {
+            let terms = self.policy.terms_of(&name);
+            self.change(&name, |slot| slot.wait_for_budget(terms, now));
+        }
     }
 
     /// Takes a credential in, with what an earlier run left of it: a token if it is still valid, and its history.
@@ -157,6 +171,7 @@ impl<T: Clone> Keeper<T> {
             self.deadlines.remove(&(waiting.deadline, name.clone(), waiting.waiter));
             self.actions.push_back(Action::Answer(waiting.waiter, Err(Refused::Unknown)));
         }
+        self.forget_domain_of(name);
         self.fill_places(now);
     }
 
@@ -173,6 +188,11 @@ impl<T: Clone> Keeper<T> {
         self.lanes.clear();
         self.held_back_until = None;
         self.valid = 0;
+    }
+
+    /// Nothing more is asked for: the daemon stops. What is out may still come back.
+    pub fn wind_down(&mut self) {
+        self.is_winding_down = true;
     }
 
     /// Nobody can wait any longer: whoever may have what is held gets it, though it is less than was asked for. The others
@@ -204,6 +224,21 @@ impl<T: Clone> Keeper<T> {
         self.tick(now);
     }
 
+    /// These have left, and are not to be answered.
+    pub fn leave(&mut self, gone: &HashSet<Waiter>) {
+        let mut left = HashSet::new();
+        self.deadlines.retain(|(_, name, waiter)| {
+            let is_gone = gone.contains(waiter);
+            if is_gone {
+                left.insert(name.clone());
+            }
+            !is_gone
+        });
+        for name in left {
+            self.change(&name, |slot| slot.waiting.retain(|waiting| !gone.contains(&waiting.waiter)));
+        }
+    }
+
     /// The outcome of a ticket. Of no effect if the ticket is no longer the one that is out.
     pub fn issued(&mut self, ticket: &Ticket, outcome: Result<Held<T>, Failure>, now: Now) {
         let Ticket { name, generation } = ticket;
@@ -217,7 +252,10 @@ impl<T: Clone> Keeper<T> {
         }
         self.free_place(name, is_unreachable(outcome.as_ref().err()));
         match outcome {
-            _ if !is_current => self.enqueue_if_queued(name),
+            _ if !is_current => {
+                self.enqueue_if_queued(name);
+                self.forget_domain_of(name);
+            }
             // It took longer to arrive than it lives: the machine may have slept meanwhile.
             Ok(held) if held.expires <= now.boot => {
                 self.take_failure(name, FailureCode::TIMED_OUT.into(), now);
@@ -236,6 +274,22 @@ impl<T: Clone> Keeper<T> {
     pub fn is_current(&self, ticket: &Ticket) -> bool {
         let doing = self.slots.get(&ticket.name).map(|slot| slot.doing);
         matches!(doing, Some(Doing::Out { generation }) if generation == ticket.generation)
+    }
+
+    /// A pair that is not in use yet is being tried with a request of its owner's own, beside all others. It is not held
+    /// back, but counts for the rate.
+    pub fn trial_begins(&mut self, now: Now) {
+        self.pace.send(now.boot);
+    }
+
+    /// Such a trial has failed. It counts for the budget where a token may have been issued all the same.
+    pub fn trial_failed(&mut self, name: &CredentialName, failure: &Failure, now: Now) {
+        let is_unknown = matches!(failure.code, FailureCode::TIMED_OUT | FailureCode::INTERRUPTED);
+        if is_unknown || is_issued(failure) {
+            let terms = self.policy.terms_of(name);
+            self.change(name, |slot| slot.budget.charge(terms, now.boot));
+            self.actions.push_back(Action::Keep { name: name.clone(), token: false });
+        }
     }
 
     /// Another pair of client credentials is in use now and has brought this token. A request of the old pair that may
@@ -257,6 +311,8 @@ impl<T: Clone> Keeper<T> {
             slot.credentials_changed(now.boot);
             slot.come_to_rest();
         });
+        self.actions.push_back(Action::Keep { name: name.clone(), token: false });
+        self.tell(name);
         self.enqueue(name, Urgency::SomebodyWaits);
         self.fill_places(now);
     }
@@ -319,9 +375,7 @@ impl<T: Clone> Keeper<T> {
         while let Some((_, name)) = self.wakes.first().filter(|(at, _)| *at <= now.boot).cloned() {
             self.wake(&name, now);
         }
-        while let Some(name) = self.lost(now) {
-            self.give_up(&name, now);
-        }
+        self.abandon(now);
         while self.deadlines.first().is_some_and(|(at, ..)| *at <= now.boot) {
             let Some((_, name, waiter)) = self.deadlines.pop_first() else { break };
             self.dismiss(&name, |slot, waiting| {
@@ -342,8 +396,8 @@ impl<T: Clone> Keeper<T> {
         let wake = self.wakes.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, ..)| *at);
         // There are only as many as there are places.
-        let lost = self.places.values().map(|place| place.lost_at).min();
-        [wake, deadline, lost, self.held_back_until].into_iter().flatten().min()
+        let abandoned = self.places.values().filter_map(|place| place.abandoned_at).min();
+        [wake, deadline, abandoned, self.held_back_until].into_iter().flatten().min()
     }
 
     /// What is known of a credential.
@@ -376,6 +430,15 @@ impl<T: Clone> Keeper<T> {
         self.slots.get(name).map(Slot::history)
     }
 
+    /// Those whose tokens live so briefly that their budget does not last.
+    pub fn short_of_budget(&self) -> impl Iterator<Item = &CredentialName> {
+        let is_short = |(name, slot): &(&CredentialName, &Slot<T>)| {
+            let terms = self.policy.terms_of(name);
+            slot.held.as_ref().is_some_and(|held| !terms.suffice(held.issued.until(held.expires)))
+        };
+        self.slots.iter().filter(is_short).map(|(name, _)| name)
+    }
+
     /// How many credentials hold a valid token.
     pub fn count_valid(&self) -> usize {
         self.valid
@@ -396,20 +459,27 @@ impl<T: Clone> Keeper<T> {
         }
     }
 
-    /// A request that should have come back long ago.
-    fn lost(&self, now: Now) -> Option<CredentialName> {
-        self.places.iter().find(|(_, place)| place.lost_at <= now.boot).map(|(name, _)| name.clone())
-    }
-
-    fn give_up(&mut self, name: &CredentialName, now: Now) {
-        let Some(generation) = self.places.get(name).map(|place| place.generation) else { return };
-        let ticket = Ticket { name: name.clone(), generation };
-        self.issued(&ticket, Err(FailureCode::TIMED_OUT.into()), now);
+    /// Requests that should have come back long ago are to come back now.
+    fn abandon(&mut self, now: Now) {
+        for (name, place) in &mut self.places {
+            if place.abandoned_at.take_if(|at| *at <= now.boot).is_some() {
+                let ticket = Ticket { name: name.clone(), generation: place.generation };
+                self.actions.push_back(Action::Abandon(ticket));
+            }
+        }
     }
 
     fn free_place(&mut self, name: &CredentialName, is_failing: bool) {
         if self.places.remove(name).is_some() {
             self.lanes.returned(&name.domain(), is_failing);
+        }
+    }
+
+    /// Nothing need be known of a domain without credentials.
+    fn forget_domain_of(&mut self, name: &CredentialName) {
+        let domain = name.domain();
+        if self.lanes.is_only_failing(&domain) && !self.slots.keys().any(|other| other.domain() == domain) {
+            self.lanes.forget(&domain);
         }
     }
 
@@ -509,14 +579,15 @@ impl<T: Clone> Keeper<T> {
     /// Sends the next requests out, as far as places, the rate and each one's budget allow.
     fn fill_places(&mut self, now: Now) {
         self.held_back_until = None;
-        while self.places.len() < self.policy.concurrency {
-            let Some(urgency) = self.lanes.next_urgency(self.policy.concurrency) else { return };
-            let free_at = self.pace.free_at(self.policy.rate, urgency == Urgency::SomebodyWaits);
-            if let Some(free_at) = free_at.filter(|at| *at > now.boot) {
-                self.held_back_until = Some(free_at);
+        let Policy { concurrency, rate, .. } = *self.policy;
+        while self.places.len() < concurrency && !self.is_winding_down {
+            let free_at = |kind: Kind| self.pace.free_at(rate, kind.may_burst());
+            let is_free = |kind: &Kind| free_at(*kind).is_none_or(|at| at <= now.boot);
+            let Some(kind) = self.lanes.kinds(concurrency).find(is_free) else {
+                self.held_back_until = self.lanes.kinds(concurrency).filter_map(free_at).min();
                 return;
-            }
-            let Some(name) = self.lanes.next(urgency, self.policy.concurrency) else { continue };
+            };
+            let Some(name) = self.lanes.next(kind, concurrency) else { continue };
             self.send(name, now);
         }
     }
@@ -524,19 +595,26 @@ impl<T: Clone> Keeper<T> {
     fn send(&mut self, name: CredentialName, now: Now) {
         let terms = self.policy.terms_of(&name);
         self.change(&name, |slot| slot.stands = None);
-        let Some(slot) = self.slots.get(&name).filter(|slot| slot.doing == Doing::Queued) else { return };
+        let Some(slot) = self.slots.get(&name).filter(|slot| slot.doing == Doing::Queued) else {
+            return self.forget_domain_of(&name);
+        };
         if self.places.contains_key(&name) {
             // It is remembered when that place is free.
             return;
         }
         let is_over_budget = slot.waiting.iter().any(|waiting| waiting.wait.is_over_budget());
         if let Some(until) = slot.budget.frees_up(terms, now.boot).filter(|_| !is_over_budget) {
-            self.change(&name, |slot| slot.wait_for_budget(until, now));
+            self.change(&name, |slot| slot.wait_for_budget(terms, now));
+            // Whoever insists is told what he has to insist on, whatever else the slot waits for.
+            let failure = Failure::from(FailureCode::BUDGET_SPENT);
+            let spent = Refused::Failed { failure, retry_in: now.boot.until(until) };
+            self.dismiss(&name, |_, waiting| waiting.wait.is_retry().then(|| Err(spent.clone())));
             return self.suffer(&name, now);
         }
         self.generation += 1;
         let generation = self.generation;
-        let place = Place { generation, charged: now.boot, lost_at: now.boot + self.policy.ticket_life };
+        let place =
+            Place { generation, charged: now.boot, abandoned_at: Some(now.boot + self.policy.ticket_life) };
         self.places.insert(name.clone(), place);
         self.lanes.left(&name.domain());
         self.pace.send(now.boot);

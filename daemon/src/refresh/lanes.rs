@@ -1,13 +1,19 @@
 //! Who is next: the slots that want a request made, in lanes by domain.
 //!
 //! Each domain has a lane, and lanes take turns, so that ten thousand credentials of one domain do not delay the only one
-//! of another. A domain whose requests fail is kept to half of the places together with all others that fail, and no
-//! domain has more than half to itself: a place is always left for one that works. Those whom somebody waits for come
-//! before routine. Whether a slot still wants its request when its turn comes is for the Keeper to look at.
+//! of another. A domain that works may have one place at any time, as long as there is one. Half of the places at most
+//! are shared out beyond that: as further places of domains that work, and as the one place that a domain has whose
+//! requests fail. So no domain ever has more than half; and as many domains as the other half has places may begin to
+//! hang at the same time without delaying another.
+//!
+//! Those whom somebody waits for come before routine, and domains that work before those that fail, in shares
+//! (`shares.rs`). Whether a slot still wants its request when its turn comes is for the Keeper to look at.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use procurify_token_protocol::{CredentialName, Domain};
+
+use super::shares::{Kind, Shares};
 
 /// Why a slot wants a request made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,18 +25,52 @@ pub(super) enum Urgency {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     of: HashMap<Domain, Lane>,
-    /// Whose turn it is, by urgency and by whether the domain fails. A lane stands in one of the two queues of an
-    /// urgency while it has somebody of that urgency and may have another place.
-    turns: [[VecDeque<Domain>; 2]; 2],
-    failing_out: usize,
+    /// Whose turn it is, by urgency and standing: lanes by the number that they drew.
+    turns: [[BTreeMap<u64, Domain>; 3]; 2],
+    next_turn: u64,
+    /// How many places are taken beyond the first one of each domain that works.
+    shared_out: usize,
+    shares: Shares,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
     waiting: [VecDeque<CredentialName>; 2],
-    stands: [bool; 2],
+    /// Where it stands in line, and with which number, by urgency.
+    stands: [Option<(Standing, u64)>; 2],
     out: usize,
     is_failing: bool,
+}
+
+/// For which place a lane stands in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// For the only place of a domain that works.
+    First,
+    /// For one more.
+    Further,
+    /// For the only place of a domain that fails.
+    Failing,
+}
+
+impl Lane {
+    fn standing(&self) -> Option<Standing> {
+        match (self.is_failing, self.out) {
+            (false, 0) => Some(Standing::First),
+            (false, _) => Some(Standing::Further),
+            (true, 0) => Some(Standing::Failing),
+            (true, _) => None,
+        }
+    }
+
+    /// How many of its places are of those that are shared out.
+    fn shared_out(&self) -> usize {
+        if self.is_failing { self.out } else { self.out.saturating_sub(1) }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.out == 0 && self.waiting.iter().all(VecDeque::is_empty)
+    }
 }
 
 impl Lanes {
@@ -41,20 +81,22 @@ impl Lanes {
         self.stand(&domain);
     }
 
-    /// How urgent the next one is, if there is one that may have a place of so many.
-    pub(super) fn next_urgency(&mut self, places: usize) -> Option<Urgency> {
-        [Urgency::SomebodyWaits, Urgency::Routine]
-            .into_iter()
-            .find(|urgency| self.next_lane(*urgency, places).is_some())
+    /// The kinds of which one may have a place of so many, the one that is due first at the front.
+    pub(super) fn kinds(&self, places: usize) -> impl Iterator<Item = Kind> {
+        let mut kinds = Kind::ALL;
+        kinds.sort_by_key(|kind| self.shares.due(*kind));
+        kinds.into_iter().filter(move |kind| self.front(*kind, places).is_some())
     }
 
-    /// The next one of this urgency, if one may have a place of so many.
-    pub(super) fn next(&mut self, urgency: Urgency, places: usize) -> Option<CredentialName> {
-        let (domain, turn) = self.next_lane(urgency, places)?;
-        self.turns[urgency as usize][turn].pop_front();
+    /// The next one of this kind, if one may have a place of so many.
+    pub(super) fn next(&mut self, kind: Kind, places: usize) -> Option<CredentialName> {
+        let (turn, standing) = self.front(kind, places)?;
+        let urgency = kind.urgency as usize;
+        let domain = self.turns[urgency][standing as usize].remove(&turn)?;
+        self.shares.take(kind);
         let lane = self.of.get_mut(&domain)?;
-        lane.stands[urgency as usize] = false;
-        let name = lane.waiting[urgency as usize].pop_front();
+        lane.stands[urgency] = None;
+        let name = lane.waiting[urgency].pop_front();
         self.stand(&domain);
         self.drop_if_idle(&domain);
         name
@@ -62,24 +104,16 @@ impl Lanes {
 
     /// A request of this domain has gone out.
     pub(super) fn left(&mut self, domain: &Domain) {
-        let lane = self.of.entry(domain.clone()).or_default();
-        lane.out += 1;
-        self.failing_out += usize::from(lane.is_failing);
+        self.of.entry(domain.clone()).or_default();
+        self.change(domain, |lane| lane.out += 1);
     }
 
     /// A request of this domain has come back, and says whether the domain fails.
     pub(super) fn returned(&mut self, domain: &Domain, is_failing: bool) {
-        let Some(lane) = self.of.get_mut(domain) else { return };
-        if lane.is_failing {
-            self.failing_out -= lane.out;
-        }
-        lane.out = lane.out.saturating_sub(1);
-        lane.is_failing = is_failing;
-        if is_failing {
-            self.failing_out += lane.out;
-        }
-        self.stand(domain);
-        self.drop_if_idle(domain);
+        self.change(domain, |lane| {
+            lane.out = lane.out.saturating_sub(1);
+            lane.is_failing = is_failing;
+        });
     }
 
     /// Nobody wants anything any more; what is out stays out.
@@ -91,64 +125,81 @@ impl Lanes {
         }
     }
 
+    /// Whether nothing is known of this domain but that it fails.
+    pub(super) fn is_only_failing(&self, domain: &Domain) -> bool {
+        self.of.get(domain).is_some_and(Lane::is_idle)
+    }
+
+    /// There is no such domain any more.
+    pub(super) fn forget(&mut self, domain: &Domain) {
+        if self.is_only_failing(domain) {
+            self.of.remove(domain);
+        }
+    }
+
     /// How many stand in line.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.of.values().flat_map(|lane| &lane.waiting).map(VecDeque::len).sum()
     }
 
-    /// The lane whose turn it is, and the queue at whose head it stands.
-    fn next_lane(&mut self, urgency: Urgency, places: usize) -> Option<(Domain, usize)> {
-        let half = (places / 2).max(1);
-        for turn in [HEALTHY, FAILING] {
-            if turn == FAILING && self.failing_out >= half {
-                continue;
-            }
-            while let Some(domain) = self.turns[urgency as usize][turn].front().cloned() {
-                let Some(lane) = self.of.get_mut(&domain) else {
-                    self.turns[urgency as usize][turn].pop_front();
-                    continue;
-                };
-                // The only lane there is may not have all places either: another may come in the next moment.
-                let is_full = lane.out >= half || lane.waiting[urgency as usize].is_empty();
-                if !is_full && usize::from(lane.is_failing) == turn {
-                    return Some((domain, turn));
-                }
-                self.turns[urgency as usize][turn].pop_front();
-                lane.stands[urgency as usize] = false;
-                if !is_full {
-                    self.stand(&domain);
-                    // It has moved to the queue of those that work, which was looked at already.
-                    if turn == FAILING {
-                        return self.next_lane(urgency, places);
-                    }
-                }
-            }
-        }
-        None
+    /// How many domains are remembered.
+    #[cfg(test)]
+    pub(super) fn count_domains(&self) -> usize {
+        self.of.len()
     }
 
+    /// The lane whose turn it is.
+    fn front(&self, kind: Kind, places: usize) -> Option<(u64, Standing)> {
+        let half = (places / 2).max(1);
+        let first = |standing: Standing| {
+            let turns = &self.turns[kind.urgency as usize][standing as usize];
+            turns.first_key_value().map(|(turn, _)| (*turn, standing))
+        };
+        if kind.is_failing {
+            return first(Standing::Failing).filter(|_| self.shared_out < half);
+        }
+        // One of the shared places is kept for a domain that fails: it may work again.
+        let further = first(Standing::Further).filter(|_| self.shared_out + 1 < half);
+        first(Standing::First).into_iter().chain(further).min_by_key(|(turn, _)| *turn)
+    }
+
+    fn change(&mut self, domain: &Domain, change: impl FnOnce(&mut Lane)) {
+        let Some(lane) = self.of.get_mut(domain) else { return };
+        self.shared_out -= lane.shared_out();
+        change(lane);
+        self.shared_out += lane.shared_out();
+        self.stand(domain);
+        self.drop_if_idle(domain);
+    }
+
+    /// Lets a lane stand where it belongs. Its number stays the same for as long as it stands somewhere.
     fn stand(&mut self, domain: &Domain) {
         let Some(lane) = self.of.get_mut(domain) else { return };
-        for urgency in [Urgency::SomebodyWaits as usize, Urgency::Routine as usize] {
-            if !lane.stands[urgency] && !lane.waiting[urgency].is_empty() {
-                lane.stands[urgency] = true;
-                self.turns[urgency][usize::from(lane.is_failing)].push_back(domain.clone());
+        for (urgency, turns) in self.turns.iter_mut().enumerate() {
+            let belongs = lane.standing().filter(|_| !lane.waiting[urgency].is_empty());
+            let stands = lane.stands[urgency];
+            if stands.map(|(standing, _)| standing) == belongs {
+                continue;
+            }
+            let turn = stands.map_or(self.next_turn, |(_, turn)| turn);
+            match stands {
+                Some((standing, turn)) => drop(turns[standing as usize].remove(&turn)),
+                None => self.next_turn += 1,
+            }
+            lane.stands[urgency] = belongs.map(|standing| (standing, turn));
+            if let Some(standing) = belongs {
+                turns[standing as usize].insert(turn, domain.clone());
             }
         }
     }
 
     fn drop_if_idle(&mut self, domain: &Domain) {
-        let is_idle =
-            |lane: &Lane| lane.out == 0 && !lane.is_failing && lane.waiting.iter().all(VecDeque::is_empty);
-        if self.of.get(domain).is_some_and(is_idle) {
+        if self.of.get(domain).is_some_and(|lane| lane.is_idle() && !lane.is_failing) {
             self.of.remove(domain);
         }
     }
 }
-
-const HEALTHY: usize = 0;
-const FAILING: usize = 1;
 
 #[cfg(test)]
 mod tests {
@@ -168,9 +219,14 @@ mod tests {
         lanes
     }
 
+    fn fail(lanes: &mut Lanes, text: &str) {
+        lanes.left(&name(text).domain());
+        lanes.returned(&name(text).domain(), true);
+    }
+
     fn send(lanes: &mut Lanes) -> Option<String> {
-        let urgency = lanes.next_urgency(PLACES)?;
-        let name = lanes.next(urgency, PLACES)?;
+        let kind = lanes.kinds(PLACES).next()?;
+        let name = lanes.next(kind, PLACES)?;
         lanes.left(&name.domain());
         Some(name.as_str().to_owned())
     }
@@ -185,42 +241,62 @@ mod tests {
     }
 
     #[test]
-    fn those_that_fail_share_half_of_the_places_and_come_last() {
-        let mut lanes = Lanes::default();
-        for domain in ["a", "b", "c", "d", "e", "f"] {
-            lanes.left(&name(domain).domain());
-            lanes.returned(&name(domain).domain(), true);
-            lanes.enqueue(&name(domain), Urgency::Routine);
-        }
-        lanes.enqueue(&name("works"), Urgency::Routine);
-        let sent: Vec<_> = std::iter::from_fn(|| send(&mut lanes)).collect();
-        assert_eq!(sent, ["works", "a", "b", "c", "d"]);
-        lanes.enqueue(&name("g"), Urgency::Routine);
-        assert_eq!(send(&mut lanes).as_deref(), Some("g"));
-        lanes.returned(&name("a").domain(), false);
-        assert_eq!(send(&mut lanes).as_deref(), Some("e"));
+    fn many_that_take_all_they_may_leave_a_place_for_another() {
+        let crowd: Vec<_> = (0..4).flat_map(|d| (0..5).map(move |n| format!("d{d}/{n}"))).collect();
+        let mut lanes = lanes(&crowd.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(std::iter::from_fn(|| send(&mut lanes)).count(), PLACES - 1);
+        lanes.enqueue(&name("another"), Urgency::Routine);
+        assert_eq!(send(&mut lanes).as_deref(), Some("another"));
     }
 
     #[test]
-    fn somebody_who_waits_for_a_failing_domain_comes_before_routine() {
-        let mut lanes = lanes(&["works"]);
-        lanes.left(&name("fails").domain());
+    fn those_that_fail_share_half_of_the_places_one_each() {
+        let mut lanes = Lanes::default();
+        for domain in ["a", "b", "c", "d", "e", "f"] {
+            fail(&mut lanes, domain);
+            lanes.enqueue(&name(&format!("{domain}/1")), Urgency::Routine);
+            lanes.enqueue(&name(&format!("{domain}/2")), Urgency::Routine);
+        }
+        lanes.enqueue(&name("works"), Urgency::Routine);
+        let sent: Vec<_> = std::iter::from_fn(|| send(&mut lanes)).collect();
+        assert_eq!(sent, ["works", "a/1", "b/1", "c/1", "d/1"]);
+        lanes.enqueue(&name("g"), Urgency::Routine);
+        assert_eq!(send(&mut lanes).as_deref(), Some("g"));
+        lanes.returned(&name("a").domain(), false);
+        assert_eq!(send(&mut lanes).as_deref(), Some("a/2"), "it works, and its turn has not passed");
+        assert_eq!(send(&mut lanes).as_deref(), Some("e/1"));
+    }
+
+    #[test]
+    fn a_domain_that_fails_is_asked_once_at_a_time() {
+        let mut lanes = Lanes::default();
+        fail(&mut lanes, "fails");
+        lanes.enqueue(&name("fails/1"), Urgency::SomebodyWaits);
+        lanes.enqueue(&name("fails/2"), Urgency::Routine);
+        assert_eq!(std::iter::from_fn(|| send(&mut lanes)).collect::<Vec<_>>(), ["fails/1"]);
         lanes.returned(&name("fails").domain(), true);
-        lanes.enqueue(&name("fails"), Urgency::SomebodyWaits);
+        assert_eq!(send(&mut lanes).as_deref(), Some("fails/2"));
+    }
+
+    #[test]
+    fn a_place_is_kept_for_one_that_fails() {
+        let mut lanes = lanes(&["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3", "b/4"]);
+        while send(&mut lanes).is_some() {}
+        fail(&mut lanes, "fails");
+        lanes.enqueue(&name("fails"), Urgency::Routine);
         assert_eq!(send(&mut lanes).as_deref(), Some("fails"));
     }
 
     #[test]
     fn a_lane_that_works_again_is_found_where_it_stood() {
         let mut lanes = Lanes::default();
-        let fails = name("fails").domain();
-        lanes.left(&fails);
-        lanes.returned(&fails, true);
+        fail(&mut lanes, "fails");
         lanes.enqueue(&name("fails/1"), Urgency::Routine);
-        lanes.left(&fails);
-        lanes.returned(&fails, false);
+        lanes.left(&name("fails").domain());
+        lanes.returned(&name("fails").domain(), false);
         assert_eq!(send(&mut lanes).as_deref(), Some("fails/1"));
-        lanes.returned(&fails, false);
-        assert!(lanes.of.is_empty() && lanes.failing_out == 0);
+        lanes.returned(&name("fails").domain(), false);
+        assert!(lanes.of.is_empty() && lanes.shared_out == 0);
+        assert!(lanes.turns.iter().flatten().all(BTreeMap::is_empty));
     }
 }

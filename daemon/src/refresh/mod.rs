@@ -22,7 +22,7 @@
 //! | --- | --- |
 //! | `keeper.rs` | the machine: slots, waiters, places |
 //! | `slot.rs` | one credential: how each outcome changes it |
-//! | `lanes.rs` | who is next: domains take turns |
+//! | `lanes.rs`, `shares.rs` | who is next: domains take turns, and four kinds of requests |
 //! | `pace.rs`, `budget.rs` | how many requests in a second, how many tokens in an hour and a day |
 //! | `waiting.rs`, `timing.rs` | those who wait; the arithmetic of time |
 
@@ -30,6 +30,7 @@ mod budget;
 mod keeper;
 mod lanes;
 mod pace;
+mod shares;
 mod slot;
 mod timing;
 mod waiting;

@@ -42,6 +42,10 @@ pub struct History {
     pub setback: Option<Setback>,
     /// How many young tokens the API has refused without a good one in between.
     pub refused_in_a_row: u32,
+    /// Whether the API has refused the token that is held, which is kept for want of a better one.
+    pub is_refused: bool,
+    /// When other client credentials were taken into use.
+    pub changed_at: Option<Moment>,
 }
 
 /// Why requests wait, and until when.
@@ -63,6 +67,18 @@ pub(super) struct LastFailure {
     pub(super) failure: Failure,
     pub(super) at: DateTime<Utc>,
     pub(super) in_a_row: u32,
+    /// Until when it was, or is, a reason to wait.
+    until: Moment,
+}
+
+impl LastFailure {
+    /// What a slot does that it has happened to.
+    fn waits(&self) -> Doing {
+        match self.failure.code.class() {
+            FailureClass::Rejected => Doing::Barred { probe_at: self.until },
+            _ => Doing::BackingOff { until: self.until },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +113,8 @@ pub(super) struct Slot<T> {
     changed_at: Option<Moment>,
     /// As how urgent it stands in its lane already.
     pub(super) stands: Option<Urgency>,
+    /// The API has refused what is held.
+    is_refused: bool,
     /// How many young tokens the API has refused without a good one in between.
     refused_in_a_row: u32,
     pub(super) waiting: Vec<Waiting>,
@@ -116,24 +134,18 @@ pub(super) enum Verdict<T> {
 impl<T: Clone> Slot<T> {
     /// A slot with what an earlier run has left. A setback never lasts longer than it did when it was new.
     pub(super) fn new(held: Option<Held<T>>, history: History, revision: u64, now: Now) -> Self {
-        let (doing, last_failure) = match history.setback {
-            Some(Setback { failure, at, in_a_row, until }) => {
-                let is_barred = failure.code.class() == FailureClass::Rejected;
-                let doing =
-                    if is_barred { Doing::Barred { probe_at: until } } else { Doing::BackingOff { until } };
-                (doing, Some(Box::new(LastFailure { failure, at, in_a_row })))
-            }
-            None => (Doing::Queued, None),
-        };
-        let budget = Budget::restored(history.issued, now.boot);
-        let refused_in_a_row = history.refused_in_a_row;
+        let History { issued, setback, refused_in_a_row, is_refused, changed_at } = history;
+        let last_failure = setback.map(|Setback { failure, at, in_a_row, until }| {
+            Box::new(LastFailure { failure, at, in_a_row, until })
+        });
         Self {
+            doing: last_failure.as_ref().map_or(Doing::Queued, |last| last.waits()),
+            is_refused: is_refused && held.is_some(),
             held,
-            doing,
             last_failure,
-            budget,
+            budget: Budget::restored(issued, now.boot),
             revision,
-            changed_at: None,
+            changed_at,
             stands: None,
             refused_in_a_row,
             waiting: Vec::new(),
@@ -142,17 +154,19 @@ impl<T: Clone> Slot<T> {
 
     /// What the next start has to know.
     pub(super) fn history(&self) -> History {
-        let until = match self.doing {
-            Doing::BackingOff { until } | Doing::Barred { probe_at: until } => Some(until),
-            Doing::Resting { .. } | Doing::Queued | Doing::Out { .. } => None,
-        };
-        let setback = until.zip(self.last_failure.as_deref()).map(|(until, last)| Setback {
+        let setback = self.last_failure.as_deref().map(|last| Setback {
             failure: last.failure.clone(),
             at: last.at,
             in_a_row: last.in_a_row,
-            until,
+            until: last.until,
         });
-        History { issued: self.budget.issued().to_vec(), setback, refused_in_a_row: self.refused_in_a_row }
+        History {
+            issued: self.budget.issued().to_vec(),
+            setback,
+            refused_in_a_row: self.refused_in_a_row,
+            is_refused: self.is_refused,
+            changed_at: self.changed_at,
+        }
     }
 
     /// The token, if it is still valid.
@@ -191,8 +205,7 @@ impl<T: Clone> Slot<T> {
         let mut is_new = true;
         if let Some(old) = &self.held {
             // It is replaced because its time has come, and not because the API would have none of it.
-            if self.last_failure.as_ref().is_none_or(|last| last.failure.code != FailureCode::TOKENS_REFUSED)
-            {
+            if !self.is_refused {
                 self.refused_in_a_row = 0;
             }
             if old.fingerprint == new.fingerprint && old.expires > new.issued {
@@ -205,6 +218,7 @@ impl<T: Clone> Slot<T> {
         }
         let until = terms.refresh_at(new.issued, new.expires, jitter).max(soonest);
         self.held = Some(new);
+        self.is_refused &= !is_new;
         self.doing = Doing::Resting { until };
         self.last_failure = None;
         is_new
@@ -217,25 +231,43 @@ impl<T: Clone> Slot<T> {
         // Procurify may not know them everywhere yet.
         let is_fresh = failure.code == FailureCode::CREDENTIALS_REJECTED
             && self.changed_at.is_some_and(|at| at + FRESH > now.boot);
-        self.doing = match failure.code.class() {
-            FailureClass::Rejected if !is_fresh => {
-                Doing::Barred { probe_at: now.boot + policy.probe_interval.max(patience) }
-            }
-            class => {
-                let calm =
-                    if class == FailureClass::Transient || is_fresh { Duration::ZERO } else { CALM_INTERVAL };
-                let wait = policy.backoff(in_a_row, jitter).max(calm).max(patience);
-                Doing::BackingOff { until: now.boot + wait }
-            }
-        };
-        self.last_failure = Some(Box::new(LastFailure { failure, at: now.wall, in_a_row }));
+        let until = now.boot
+            + match failure.code.class() {
+                FailureClass::Rejected if !is_fresh => policy.probe_interval.max(patience),
+                class => {
+                    let is_brief = class == FailureClass::Transient || is_fresh;
+                    let calm = if is_brief { Duration::ZERO } else { CALM_INTERVAL };
+                    policy.backoff(in_a_row, jitter).max(calm).max(patience)
+                }
+            };
+        self.suffer(LastFailure { failure, at: now.wall, in_a_row, until });
+        if is_fresh {
+            self.doing = Doing::BackingOff { until };
+        }
     }
 
-    /// Nothing may be sent before `until`: the budget is spent.
-    pub(super) fn wait_for_budget(&mut self, until: Moment, now: Now) {
-        self.doing = Doing::BackingOff { until };
-        let failure = Failure::from(FailureCode::BUDGET_SPENT);
-        self.last_failure = Some(Box::new(LastFailure { failure, at: now.wall, in_a_row: 1 }));
+    /// Nothing may be sent before the budget frees up. A setback that lasts longer stays.
+    pub(super) fn wait_for_budget(&mut self, terms: Terms, now: Now) {
+        let until = self.budget.frees_up(terms, now.boot).unwrap_or(now.boot);
+        let is_setback =
+            |last: &LastFailure| last.failure.code != FailureCode::BUDGET_SPENT && last.until > until;
+        if let Some(last) = self.last_failure.as_deref().filter(|last| is_setback(last)) {
+            self.doing = last.waits();
+        } else {
+            let failure = FailureCode::BUDGET_SPENT.into();
+            self.suffer(LastFailure { failure, at: now.wall, in_a_row: 1, until });
+        }
+    }
+
+    /// Whether it waits for its budget and nothing else.
+    pub(super) fn is_out_of_budget(&self) -> bool {
+        let last = self.last_failure.as_ref().map(|last| last.failure.code);
+        matches!(self.doing, Doing::BackingOff { .. }) && last == Some(FailureCode::BUDGET_SPENT)
+    }
+
+    fn suffer(&mut self, last: LastFailure) {
+        self.doing = last.waits();
+        self.last_failure = Some(Box::new(last));
     }
 
     /// The API refused the token with this fingerprint. If it is the current one it is forgotten, to be replaced.
@@ -252,16 +284,17 @@ impl<T: Clone> Slot<T> {
         self.refused_in_a_row = in_a_row;
         if in_a_row > 1 && matches!(self.doing, Doing::Resting { .. }) {
             let cool_down = FIRST_COOL_DOWN.saturating_mul(1 << (in_a_row - 2).min(MOST_DOUBLINGS));
-            self.doing = Doing::BackingOff { until: now.boot + cool_down };
-            let failure = Failure::from(FailureCode::TOKENS_REFUSED);
-            self.last_failure = Some(Box::new(LastFailure { failure, at: now.wall, in_a_row }));
+            let (failure, until) = (FailureCode::TOKENS_REFUSED.into(), now.boot + cool_down);
+            self.suffer(LastFailure { failure, at: now.wall, in_a_row, until });
+            self.is_refused = true;
             return Invalidated::CoolingDown;
         }
-        if let (Some(until), Doing::Resting { .. }) = (self.budget.frees_up(terms, now.boot), self.doing) {
-            self.wait_for_budget(until, now);
+        if let (Some(_), Doing::Resting { .. }) = (self.budget.frees_up(terms, now.boot), self.doing) {
+            self.wait_for_budget(terms, now);
+            self.is_refused = true;
             return Invalidated::CoolingDown;
         }
-        self.held = None;
+        (self.held, self.is_refused) = (None, false);
         Invalidated::Forgotten
     }
 

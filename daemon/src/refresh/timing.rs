@@ -130,6 +130,18 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// Whether a credential whose tokens live so long always has one: the tokens of each window, each refreshed as early
+    /// as may be, reach over it.
+    pub(super) fn suffice(&self, life: Duration) -> bool {
+        let interval = life.mul_f64(self.refresh_from).max(SHORTEST_INTERVAL);
+        [(self.per_hour, HOUR), (self.per_day, DAY)].into_iter().all(|(tokens, window)| {
+            let reach = interval.saturating_mul(tokens.saturating_sub(1)).saturating_add(life);
+            tokens > 0 && reach >= window
+        })
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -165,13 +177,13 @@ fn millis(duration: Duration) -> i64 {
 
 /// How long the daemon leaves between two requests that nothing but a short remaining life calls for.
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DAY: Duration = Duration::from_hours(24);
 
     #[test]
     fn a_refresh_falls_between_80_and_90_percent_of_life() {
@@ -179,6 +191,14 @@ mod tests {
         let start = Moment::from_millis(0);
         assert_eq!(terms.refresh_at(start, start + DAY, 0.0), start + DAY.mul_f64(0.8));
         assert_eq!(terms.refresh_at(start, start + DAY, 1.0), start + DAY.mul_f64(0.9));
+    }
+
+    #[test]
+    fn the_default_budget_suffices_for_tokens_of_75_minutes_and_not_of_an_hour() {
+        let suffices = |minutes| Terms::DEFAULT.suffice(Duration::from_mins(minutes));
+        assert!(suffices(75) && suffices(24 * 60) && !suffices(60) && !suffices(1));
+        assert!(Terms { per_hour: 100, per_day: 2400, ..Terms::DEFAULT }.suffice(Duration::from_mins(1)));
+        assert!(!Terms { per_day: 0, ..Terms::DEFAULT }.suffice(Duration::from_mins(75)));
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Wait {
         self == Self::Refresh { mode: RefreshMode::OverBudget }
     }
 
+    /// Whether even a setback is no reason not to ask.
+    pub(super) fn is_retry(self) -> bool {
+        self == Self::Refresh { mode: RefreshMode::Retry }
+    }
+
     /// The same wish without the wish to hurry, which was granted once.
     pub(super) fn gently(self) -> Self {
         match self {

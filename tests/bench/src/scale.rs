@@ -94,7 +94,7 @@ impl World {
             match action {
                 Action::Publish(name, held) => self.lookup.publish(&name, held.map(|held| held.token)),
                 Action::Issue(ticket) => issued = Some(ticket),
-                Action::Keep { .. } | Action::Tell(_) | Action::Answer(..) => {}
+                Action::Keep { .. } | Action::Tell(_) | Action::Answer(..) | Action::Abandon(_) => {}
             }
         }
         issued

@@ -35,7 +35,7 @@ pub(crate) struct Book {
     pub(crate) crashes: u32,
     /// Each token that was ever issued: whose, and when it ends.
     tokens: BTreeMap<u64, (CredentialName, Moment)>,
-    in_flight: BTreeMap<u64, (CredentialName, Moment)>,
+    in_flight: BTreeMap<u64, CredentialName>,
     next_request: u64,
     next_token: u64,
     sent: VecDeque<Moment>,
@@ -177,8 +177,6 @@ impl Book {
         let name = self.pairs[client_id].clone();
         let is_trial = self.trials.contains(client_id);
         self.note(&format!("a request of {client_id}"));
-        let ticket_life = self.policy.ticket_life;
-        self.in_flight.retain(|_, (_, sent)| *sent + ticket_life > now);
         if !is_trial {
             self.at_most_one_request_is_out(&name);
             self.no_more_are_out_than_there_are_places();
@@ -190,7 +188,7 @@ impl Book {
         let number = self.next_request;
         self.next_request += 1;
         if !is_trial {
-            self.in_flight.insert(number, (name.clone(), now));
+            self.in_flight.insert(number, name.clone());
         }
         let Self { accounts, weather, rng, next_token, .. } = self;
         let account = accounts.get_mut(&name).unwrap();
@@ -212,8 +210,7 @@ impl Book {
     fn come_back(&mut self, sent: &Sent, outcome: &Result<u64, Failure>) {
         let now = self.truth();
         self.note(&format!("{} is answered: {outcome:?}", sent.name));
-        let was_out = sent.is_trial
-            || self.in_flight.remove(&sent.number).is_some_and(|(_, at)| at + self.policy.ticket_life > now);
+        let was_out = sent.is_trial || self.in_flight.remove(&sent.number).is_some();
         let account = self.accounts.get_mut(&sent.name).unwrap();
         let counts = was_out && account.epoch == sent.epoch;
         let ends = outcome.as_ref().ok().map(|number| self.tokens[number].1);
@@ -241,7 +238,7 @@ impl Book {
     // What must hold of a request.
 
     fn at_most_one_request_is_out(&mut self, name: &CredentialName) {
-        let is_out = self.in_flight.values().any(|(other, _)| other == name);
+        let is_out = self.in_flight.values().any(|other| other == name);
         self.holds(!is_out, "at most one request is out for each credential");
     }
 
@@ -339,6 +336,7 @@ struct Sent {
 impl TokenIssuer for Shared {
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Failure> {
         let (sent, answer) = self.book().request(request.client_id.as_str());
+        let _out = Out { number: sent.number, shared: self };
         // Whoever issues over the network gives up after this long.
         let (latency, outcome) = answer
             .filter(|(latency, _)| *latency < ISSUER_DEADLINE)
@@ -351,6 +349,18 @@ impl TokenIssuer for Shared {
             lifetime: sent.at.until(book.tokens[&number].1),
             server_ahead: None,
         })
+    }
+}
+
+/// A request that is out, until nobody waits for it any longer.
+struct Out<'a> {
+    number: u64,
+    shared: &'a Shared,
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        self.shared.book().in_flight.remove(&self.number);
     }
 }
 

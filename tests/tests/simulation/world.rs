@@ -33,8 +33,8 @@ pub(crate) struct World {
     credentials: Vec<Credential>,
     /// Requests that are at Procurify, by when they are answered.
     answers: BTreeMap<(Moment, u64), Pending>,
-    /// Requests that are at Procurify, by number, and when the Keeper gives them up.
-    in_flight: BTreeMap<u64, (CredentialName, Moment)>,
+    /// Requests that are out, by number.
+    in_flight: BTreeMap<u64, Ticket>,
     next_request: u64,
     next_token: u64,
     /// Of those who are not answered yet.
@@ -159,7 +159,10 @@ impl World {
                 let asleep = Duration::from_secs(self.rng.u64(60..200_000));
                 note!(self, "suspended for {asleep:?}");
                 self.boot = self.boot + asleep;
-                self.arrive();
+                // What wakes first: the answers that are there, or the clock.
+                if self.rng.bool() {
+                    self.arrive();
+                }
             }
             // A moment, in which nothing need be due.
             1..=5 => {
@@ -207,20 +210,14 @@ impl World {
 
     fn come_back(&mut self, pending: Pending) {
         let Pending { request, credential: index, ticket, sent, enrolment, outcome } = pending;
-        let was_in_flight = self.in_flight.remove(&request).is_some_and(|(_, lost_at)| lost_at > self.boot);
+        self.in_flight.remove(&request);
         let now = self.now();
-        // Given up in the meantime: the Keeper learns of that at its next tick.
-        let is_lost = !was_in_flight;
-        if is_lost {
-            self.keeper.tick(now);
-            self.settle();
-        }
         let credential = &mut self.credentials[index];
-        let counts = credential.current.take_if(|current| *current == request).is_some() && !is_lost;
+        let counts = credential.current.take_if(|current| *current == request).is_some();
         note!(self, "{} is answered: {outcome:?}, counts: {counts}", ticket.name);
         let credential = &mut self.credentials[index];
         match &outcome {
-            Ok(token) if was_in_flight && token.is_new && enrolment == credential.enrolment => {
+            Ok(token) if token.is_new && enrolment == credential.enrolment => {
                 credential.ledger.push(sent);
             }
             Err(failure) if counts => {
@@ -242,17 +239,22 @@ impl World {
         let before = self.state_of(index);
         self.keeper.issued(&ticket, held, now);
         if !counts {
-            assert_eq!(before, self.state_of(index), "a stale ticket changes nothing");
+            // But that a place is free again may let a slot find out that its budget is spent.
+            let spent = before.map(|(held, _)| (held, Some(FailureCode::BUDGET_SPENT)));
+            let after = self.state_of(index);
+            assert!(
+                after == before || after == spent,
+                "a stale ticket changes nothing: {before:?} {after:?}"
+            );
         }
         self.settle();
     }
 
-    /// What an outcome would change. That a place is free again may let a slot find out that its budget is spent.
+    /// What an outcome would change.
     fn state_of(&mut self, index: usize) -> Option<(Option<Fingerprint>, Option<FailureCode>)> {
         let now = self.now();
         let view = self.keeper.view(&self.credentials[index].name, now)?;
         let failure = view.last_failure.map(|(failure, ..)| failure.code);
-        let failure = failure.filter(|code| *code != FailureCode::BUDGET_SPENT);
         Some((view.held.map(|held| held.fingerprint), failure))
     }
 
@@ -339,6 +341,7 @@ impl World {
     fn restart(&mut self, is_crash: bool) {
         note!(self, "{}", if is_crash { "crash" } else { "restart" });
         if !is_crash {
+            self.keeper.wind_down();
             let patience = self.boot + Duration::from_secs(5);
             while let Some((at, _)) = self.answers.keys().next().copied().filter(|(at, _)| *at <= patience) {
                 self.boot = self.boot.max(at);
@@ -412,7 +415,14 @@ impl World {
     // What the Keeper says.
 
     fn settle(&mut self) {
-        while let Some(action) = self.keeper.poll_action() {
+        let mut abandoned = VecDeque::new();
+        loop {
+            // What comes of that comes after everything that was said in the same breath.
+            let Some(action) = self.keeper.poll_action() else {
+                let Some(ticket) = abandoned.pop_front() else { return };
+                self.abandon(&ticket);
+                continue;
+            };
             match action {
                 Action::Keep { name, token } => {
                     let index = self.index_of(&name);
@@ -424,6 +434,7 @@ impl World {
                     }
                 }
                 Action::Issue(ticket) => self.issue(ticket),
+                Action::Abandon(ticket) => abandoned.push_back(ticket),
                 Action::Publish(name, held) => {
                     let index = self.index_of(&name);
                     self.credentials[index].published = held;
@@ -438,7 +449,6 @@ impl World {
         let index = self.index_of(&ticket.name);
         let boot = self.boot;
         note!(self, "a request for {}", ticket.name);
-        self.in_flight.retain(|_, (_, lost_at)| *lost_at > boot);
         self.at_most_one_request_is_out(&ticket.name);
         self.no_more_are_out_than_there_are_places();
         self.no_more_in_a_second_than_the_rate();
@@ -446,7 +456,7 @@ impl World {
         self.a_server_that_asked_for_patience_is_left_alone(index);
         let request = self.next_request;
         self.next_request += 1;
-        self.in_flight.insert(request, (ticket.name.clone(), boot + self.policy.ticket_life));
+        self.in_flight.insert(request, ticket.clone());
         let credential = &mut self.credentials[index];
         credential.current = Some(request);
         let weather = self.weather[credential.domain];
@@ -456,6 +466,26 @@ impl World {
             let pending = Pending { request, credential: index, ticket, sent: boot, enrolment, outcome };
             self.answers.insert((boot + latency, request), pending);
         }
+    }
+
+    /// An answer that is there counts; without one, nothing has come of it that anybody could know.
+    fn abandon(&mut self, ticket: &Ticket) {
+        note!(self, "the request for {} is abandoned", ticket.name);
+        let number = self.in_flight.iter().find(|(_, out)| *out == ticket).map(|(number, _)| *number);
+        let request = number.expect("what is abandoned is out");
+        let pending = self.answers.iter().find(|(_, pending)| pending.request == request);
+        if let Some(key) = pending.map(|(key, _)| *key) {
+            let mut pending = self.answers.remove(&key).unwrap();
+            if key.0 > self.boot {
+                pending.outcome = Err(FailureCode::TIMED_OUT.into());
+            }
+            return self.come_back(pending);
+        }
+        self.in_flight.remove(&request);
+        let index = self.index_of(&ticket.name);
+        self.credentials[index].current.take_if(|current| *current == request);
+        let now = self.now();
+        self.keeper.issued(ticket, Err(FailureCode::TIMED_OUT.into()), now);
     }
 
     fn answered(&mut self, waiter: Waiter, answer: Result<Held<u64>, Refused>) {
@@ -477,7 +507,7 @@ impl World {
     // What must hold.
 
     fn at_most_one_request_is_out(&self, name: &CredentialName) {
-        let is_out = self.in_flight.values().any(|(other, _)| other == name);
+        let is_out = self.in_flight.values().any(|out| out.name == *name);
         assert!(!is_out, "at most one request is out for each credential: {name} has one");
     }
 

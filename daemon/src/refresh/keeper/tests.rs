@@ -52,6 +52,9 @@ impl World {
             match action {
                 Action::Keep { .. } | Action::Tell(_) => {}
                 Action::Issue(ticket) => self.tickets.push(ticket),
+                Action::Abandon(ticket) => {
+                    self.keeper.issued(&ticket, Err(FailureCode::TIMED_OUT.into()), self.now());
+                }
                 Action::Publish(name, held) => drop(self.published.insert(name, held)),
                 Action::Answer(waiter, answer) => {
                     if let Ok(held) = &answer {
@@ -151,6 +154,22 @@ impl World {
     fn fail(&mut self, failure: impl Into<Failure>) {
         self.keeper.issued(&self.last_ticket(), Err(failure.into()), self.now());
         self.settle();
+    }
+
+    /// With nothing but this credential, and what is kept of it.
+    fn restart(&mut self, name: &CredentialName) {
+        let (held, history) = (self.keeper.held(name).cloned(), self.keeper.history(name).unwrap());
+        self.keeper = Keeper::new(Policy::default());
+        self.tickets.clear();
+        self.keeper.insert(name, held, history, self.now());
+        self.settle();
+    }
+
+    fn fail_all(&mut self, code: FailureCode) {
+        for ticket in self.tickets.clone() {
+            self.keeper.issued(&ticket, Err(code.into()), self.now());
+            self.settle();
+        }
     }
 
     fn activity(&self, name: &str) -> Activity {
@@ -555,7 +574,7 @@ fn a_locked_vault_does_not_make_two_requests_of_one() {
     let waiter = world.get("acme", Duration::from_mins(1));
     assert_eq!(world.tickets.len(), 1, "the first is still out");
     world.keeper.issued(&first, Err(FailureCode::INTERRUPTED.into()), world.now());
-    world.settle();
+    world.pass(Duration::from_millis(100));
     assert_eq!(world.tickets.len(), 2);
     let token = world.succeed(DAY);
     assert_eq!(world.granted(waiter), Some(token));
@@ -716,4 +735,243 @@ fn a_crowd_without_patience_leaves_no_crowd_in_line() {
     world.get("acme/5", SOON);
     world.succeed(DAY);
     assert_eq!(world.last_ticket().name.as_str(), "acme/5");
+}
+
+/// Lets time pass until `end`; each request is answered at once, as `outcome` says. Whose went out, and when.
+fn live(
+    world: &mut World,
+    end: Moment,
+    outcome: impl Fn(&CredentialName) -> FailureCode,
+) -> Vec<(Moment, CredentialName)> {
+    let (mut asked, mut done) = (Vec::new(), 0);
+    loop {
+        while let Some(ticket) = world.tickets.get(done).cloned() {
+            done += 1;
+            asked.push((world.boot, ticket.name.clone()));
+            world.keeper.issued(&ticket, Err(outcome(&ticket.name).into()), world.now());
+            world.settle();
+        }
+        let Some(next) = world.keeper.next_wake().filter(|next| *next < end) else { return asked };
+        world.boot = world.boot.max(next);
+        world.keeper.tick(world.now());
+        world.settle();
+    }
+}
+
+fn policy_with_budget(per_hour: u32) -> Policy {
+    let mut policy = Policy::default();
+    policy.terms.per_hour = per_hour;
+    policy
+}
+
+fn has_domain(domain: &str) -> impl Fn(&&(Moment, CredentialName)) -> bool {
+    move |(_, name)| name.domain().as_str() == domain
+}
+
+#[test]
+fn those_who_wait_for_a_failing_domain_do_not_keep_routine_from_its_share() {
+    let crowd: Vec<_> = (0..300).map(|number| format!("bad/{number}")).collect();
+    let mut world = World::with(&crowd.iter().map(String::as_str).collect::<Vec<_>>());
+    for name in &crowd {
+        world.get(name, Duration::from_hours(1));
+    }
+    let held = world.token(Duration::from_hours(1));
+    let (due_from, due_to) = (world.boot + Duration::from_mins(48), world.boot + Duration::from_mins(54));
+    world.keeper.insert(&"good".parse().unwrap(), Some(held), History::default(), world.now());
+    world.settle();
+    let end = due_to + Duration::from_secs(5);
+    let asked = live(&mut world, end, |_| FailureCode::NOT_CONNECTED);
+    let good = asked.iter().find(has_domain("good")).expect("asked");
+    assert!((due_from..due_to + Duration::from_secs(1)).contains(&good.0));
+}
+
+#[test]
+fn a_caller_that_keeps_insisting_leaves_routine_its_share() {
+    let mut world = World::with(&["bad", "good"]);
+    world.fail_all(FailureCode::CREDENTIALS_REJECTED);
+    let start = world.boot + Duration::from_hours(1);
+    world.boot = start;
+    let (end, mut asked) = (start + Duration::from_secs(5), Vec::new());
+    while world.boot < end {
+        world.wait("bad", Wait::Refresh { mode: RefreshMode::Retry }, SOON);
+        let next = world.boot + Duration::from_millis(20);
+        asked.extend(live(&mut world, next, |_| FailureCode::CREDENTIALS_REJECTED));
+        world.tickets.clear();
+        world.boot = next;
+    }
+    assert!(asked.iter().filter(has_domain("bad")).count() > 40, "the rate is used up");
+    assert!(asked.iter().any(|(at, name)| name.as_str() == "good" && *at < start + Duration::from_secs(2)));
+}
+
+#[test]
+fn domains_that_begin_to_hang_together_do_not_delay_another() {
+    let crowd: Vec<_> = (0..4).flat_map(|d| (0..6).map(move |n| format!("hangs{d}/{n}"))).collect();
+    let mut world = World::with(&crowd.iter().map(String::as_str).collect::<Vec<_>>());
+    (0..50).for_each(|_| world.pass(Duration::from_millis(100)));
+    world.keeper.insert(&"good".parse().unwrap(), None, History::default(), world.now());
+    world.settle();
+    world.get("good", SOON);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.last_ticket().name.as_str(), "good");
+    assert_eq!(world.keeper.places.len(), Policy::default().concurrency);
+}
+
+#[test]
+fn a_request_that_is_abandoned_keeps_its_place_until_it_has_come_back() {
+    let mut world = World::with(&["acme"]);
+    let ticket = world.last_ticket();
+    world.boot = world.boot + Duration::from_hours(8);
+    world.keeper.tick(world.now());
+    let said: Vec<_> = std::iter::from_fn(|| world.keeper.poll_action()).collect();
+    assert!(matches!(said.as_slice(), [Action::Abandon(abandoned)] if *abandoned == ticket));
+    world.keeper.tick(world.now());
+    assert!(world.keeper.poll_action().is_none(), "it is said once");
+    world.no_wake_is_stuck_in_the_past();
+    let held = world.token(DAY);
+    world.keeper.issued(&ticket, Ok(held), world.now());
+    world.settle();
+    assert_eq!((world.keeper.count_valid(), world.tickets.len()), (1, 1), "what had arrived is kept");
+    assert_eq!(world.keeper.slots[&ticket.name].budget.issued().len(), 1);
+}
+
+#[test]
+fn a_budget_that_is_raised_frees_those_that_wait_for_it() {
+    let mut world = World::new();
+    world.keeper.set_policy(policy_with_budget(1), world.now());
+    world.keeper.insert(&"acme".parse().unwrap(), None, History::default(), world.now());
+    world.settle();
+    world.succeed(Duration::from_mins(1));
+    world.pass(Duration::from_mins(1));
+    assert_eq!(world.activity("acme"), Activity::BackingOff);
+    world.keeper.set_policy(policy_with_budget(2), world.now());
+    world.pass(Duration::ZERO);
+    assert_eq!((world.activity("acme"), world.tickets.len()), (Activity::Requesting, 2));
+}
+
+#[test]
+fn a_retry_that_the_budget_forbids_says_so_and_leaves_a_longer_setback_as_it_was() {
+    let (mut world, name) = (World::new(), "acme".parse().unwrap());
+    world.keeper.set_policy(policy_with_budget(1), world.now());
+    world.keeper.insert(&name, None, History::default(), world.now());
+    world.settle();
+    world.succeed(Duration::from_mins(1));
+    world.wait("acme", Wait::Refresh { mode: RefreshMode::OverBudget }, SOON);
+    let patience = Some(Duration::from_hours(12));
+    world.fail(Failure { retry_after: patience, ..FailureCode::THROTTLED.into() });
+    let setback = world.keeper.history(&name).unwrap().setback;
+    let waiter = world.wait("acme", Wait::Refresh { mode: RefreshMode::Retry }, SOON);
+    let told = world.refused(waiter);
+    let is_told = |refused: &Refused| matches!(refused, Refused::Failed { failure, .. } if failure.code == FailureCode::BUDGET_SPENT);
+    assert!(told.is_some_and(is_told), "{told:?}");
+    assert_eq!(world.keeper.history(&name).unwrap().setback, setback);
+    assert_eq!(world.tickets.len(), 2);
+}
+
+#[test]
+fn an_outage_between_refused_tokens_does_not_end_the_cool_down() {
+    let (mut world, name): (_, CredentialName) = (World::with(&["acme"]), "acme".parse().unwrap());
+    for _ in 0..2 {
+        let refused = world.succeed(DAY);
+        world.keeper.invalidate(&name, refused, world.now());
+        world.settle();
+    }
+    assert_eq!(world.activity("acme"), Activity::BackingOff);
+    world.pass(Duration::from_mins(5));
+    world.fail(FailureCode::SERVER_ERROR);
+    // A crash and a restart, what is more.
+    world.restart(&name);
+    world.pass(Duration::from_mins(1));
+    let third = world.succeed(DAY);
+    let before = world.tickets.len();
+    world.keeper.invalidate(&name, third, world.now());
+    world.settle();
+    assert_eq!((world.activity("acme"), world.tickets.len()), (Activity::BackingOff, before));
+    let next = world.keeper.view(&name, world.now()).unwrap().next_attempt.unwrap();
+    assert_eq!(world.boot.until(next), Duration::from_mins(10), "twice as long as the first one");
+}
+
+#[test]
+fn after_a_restart_too_a_401_just_after_a_rotation_is_met_with_patience() {
+    let (mut world, name): (_, CredentialName) = (World::with(&["acme"]), "acme".parse().unwrap());
+    world.keeper.credentials_changed(&name, world.now());
+    world.settle();
+    world.boot = world.boot + Duration::from_secs(30);
+    world.restart(&name);
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    assert_eq!(world.activity("acme"), Activity::BackingOff);
+}
+
+#[test]
+fn other_client_credentials_are_another_revision() {
+    let (mut world, name): (_, CredentialName) = (World::with(&["acme"]), "acme".parse().unwrap());
+    world.fail(FailureCode::CREDENTIALS_REJECTED);
+    let revision = |world: &World| world.keeper.view(&name, world.now()).unwrap().revision;
+    let before = revision(&world);
+    world.keeper.credentials_changed(&name, world.now());
+    world.settle();
+    assert_ne!(revision(&world), before, "the failure that was told of is gone");
+}
+
+#[test]
+fn nothing_is_asked_for_once_the_daemon_stops() {
+    let mut world = World::with(&["acme"]);
+    let held = world.token(Duration::from_mins(1));
+    world.keeper.insert(&"beta".parse().unwrap(), Some(held), History::default(), world.now());
+    world.settle();
+    world.keeper.wind_down();
+    world.pass(Duration::from_mins(1));
+    world.fail(FailureCode::SERVER_ERROR);
+    world.pass(Duration::from_mins(10));
+    assert_eq!(world.tickets.len(), 1);
+}
+
+#[test]
+fn those_who_have_left_are_forgotten_and_the_others_are_not() {
+    let mut world = World::with(&["acme", "beta"]);
+    let waiters = [world.get("acme", DAY), world.get("acme", DAY), world.get("beta", DAY)];
+    world.keeper.leave(&HashSet::from([waiters[0], waiters[2]]));
+    assert_eq!(world.keeper.deadlines.len(), 1);
+    let ticket = world.tickets[0].clone();
+    let held = world.token(DAY);
+    world.keeper.issued(&ticket, Ok(held), world.now());
+    while let Some(action) = world.keeper.poll_action() {
+        assert!(!matches!(action, Action::Answer(waiter, _) if waiter != waiters[1]));
+    }
+    assert!(world.keeper.deadlines.is_empty());
+}
+
+#[test]
+fn those_whose_tokens_outrun_their_budget_are_known() {
+    let mut world = World::with(&["acme"]);
+    world.succeed(DAY);
+    assert_eq!(world.keeper.short_of_budget().count(), 0);
+    world.wait("acme", Wait::Refresh { mode: RefreshMode::Plain }, SOON);
+    world.succeed(Duration::from_hours(1));
+    assert_eq!(world.keeper.short_of_budget().map(CredentialName::as_str).collect::<Vec<_>>(), ["acme"]);
+}
+
+#[test]
+fn a_domain_that_failed_and_is_gone_leaves_nothing_behind() {
+    let mut world = World::with(&["gone/1", "gone/2"]);
+    world.fail_all(FailureCode::NOT_CONNECTED);
+    world.keeper.remove(&"gone/1".parse().unwrap(), world.now());
+    assert_eq!(world.keeper.lanes.count_domains(), 1, "it is still known to fail");
+    world.keeper.remove(&"gone/2".parse().unwrap(), world.now());
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.keeper.lanes.count_domains(), 0);
+}
+
+#[test]
+fn a_trial_counts_for_the_budget_where_a_token_may_have_been_issued() {
+    let (mut world, name): (_, CredentialName) = (World::with(&["acme"]), "acme".parse().unwrap());
+    world.fail(FailureCode::NOT_CONNECTED);
+    let unusable = Failure { http_status: Some(200), ..FailureCode::NOT_OAUTH.into() };
+    let failures = [FailureCode::NOT_CONNECTED.into(), FailureCode::TIMED_OUT.into(), unusable];
+    let mut spent = Vec::new();
+    for failure in &failures {
+        world.keeper.trial_begins(world.now());
+        world.keeper.trial_failed(&name, failure, world.now());
+        spent.push(world.keeper.view(&name, world.now()).unwrap().budget.issued_in_hour);
+    }
+    assert_eq!(spent, [0, 1, 2]);
 }
