@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use procurify_token_tests::protocol::{Request, codec};
 use procurify_token_tests::sandbox::{Fault, Knobs, RetryAfter};
@@ -71,20 +71,18 @@ fn watchers_that_never_listen_hold_up_nobody() {
 #[test]
 fn watchers_that_are_killed_keep_no_place_from_others() {
     let home = Home::new(&["acme"]);
-    let config = format!("max-connections = 4\n[issuer]\nextra-ca = \"{}\"\n", home.ca_file().display());
+    let config = format!("max-connections = 16\n[issuer]\nextra-ca = \"{}\"\n", home.ca_file().display());
     fs::write(home.config_folder().join("config.toml"), config).expect("the configuration is written");
     let _daemon = home.start();
     home.enrol("acme");
-    let watchers: Vec<_> = (0..4).map(|_| watch(&home)).collect();
+    let watchers: Vec<_> = (0..16).map(|_| watch(&home)).collect();
     for (mut watcher, mut lines) in watchers {
         next(&mut lines);
         watcher.kill().expect("it runs");
         watcher.wait().expect("it is a child");
     }
-    let patience = Instant::now() + PATIENCE;
-    while home.command(["get", "acme"]).run().code != Some(0) {
-        assert!(Instant::now() < patience, "the places are free again");
-    }
+    let is_served = (0..1000).any(|_| home.command(["get", "acme"]).run().code == Some(0));
+    assert!(is_served, "the places are free again");
 }
 
 fn watch(home: &Home) -> (Child, Lines<BufReader<ChildStdout>>) {
