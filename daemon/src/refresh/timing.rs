@@ -167,7 +167,8 @@ impl Policy {
     pub(super) fn backoff(&self, failures: u32, jitter: f64) -> Duration {
         let ceiling =
             FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.backoff_cap);
-        ceiling.mul_f64(jitter.max(0.1))
+        // Not the greater of the two: a tenth of a crowd would come back in the same moment.
+        ceiling.mul_f64(0.1 + 0.9 * jitter)
     }
 }
 
