@@ -819,7 +819,7 @@ fn a_crowd_comes_back_from_an_outage_spread_over_its_back_off() {
     for (at, _) in &last {
         *seconds.entry(start.until(*at).as_secs()).or_default() += 1;
     }
-    let who: std::collections::BTreeSet<_> = last.iter().map(|(_, name)| name).collect();
+    let who: BTreeSet<_> = last.iter().map(|(_, name)| name).collect();
     assert_eq!(who.len(), crowd.len(), "each one within five minutes");
     let busiest = seconds.values().max().unwrap();
     assert!(*busiest <= crowd.len() / 20, "{busiest} of {} in one second", crowd.len());
