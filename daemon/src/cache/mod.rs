@@ -25,8 +25,7 @@ use chrono::DateTime;
 use procurify_token_protocol::{AccessToken, CredentialName, Failure};
 use redb::backends::FileBackend;
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableError,
-    WriteTransaction,
+    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -150,9 +149,9 @@ impl Cache {
         // Nothing was written in the future: a clock that was ahead must not make anybody wait for it.
         let then = now.moment_of(&record.written.stamp()?).0.min(now.boot);
         let setback = record.setback.and_then(|setback| {
-            let SetbackRecord { failure, at, in_a_row, until } = setback;
+            let SetbackRecord { failure, at, in_a_row, until, is_barred } = setback;
             let at = DateTime::from_timestamp_millis(at)?;
-            Some(Setback { failure, at, in_a_row, until: after(then, until) })
+            Some(Setback { failure, at, in_a_row, until: after(then, until), is_barred })
         });
         let issued = record.issued.into_iter().map(|at| after(then, at)).collect();
         let history = History {
@@ -203,24 +202,6 @@ impl Cache {
         })
     }
 
-    /// Whether something is kept for more than so many credentials: for some that are gone.
-    ///
-    /// # Errors
-    /// [`CacheError::Storage`].
-    pub fn holds_more_than(&self, credentials: usize) -> Result<bool, CacheError> {
-        let most = u64::try_from(credentials).unwrap_or(u64::MAX);
-        let count = unwinding(|| {
-            let reading = self.database.begin_read()?;
-            let count = |table: Table| match reading.open_table(table) {
-                Ok(table) => Ok(table.len()?),
-                Err(TableError::TableDoesNotExist(_)) => Ok(0),
-                Err(error) => Err(redb::Error::from(error)),
-            };
-            Ok(count(TOKENS)?.max(count(HISTORIES)?))
-        });
-        count.map(|count| count > most).map_err(CacheError::Storage)
-    }
-
     /// Forgets everything that is not kept for one of `names`, records of another vault included.
     ///
     /// # Errors
@@ -230,10 +211,32 @@ impl Cache {
         names: impl IntoIterator<Item = impl Borrow<CredentialName>>,
     ) -> Result<(), CacheError> {
         let known: HashSet<_> = names.into_iter().map(|name| self.keys.hashed_name(name.borrow())).collect();
+        if !self.holds_others_than(&known).map_err(CacheError::Storage)? {
+            return Ok(());
+        }
         self.write(|transaction| {
             transaction.open_table(TOKENS)?.retain(|hashed, _| known.contains(hashed))?;
             transaction.open_table(HISTORIES)?.retain(|hashed, _| known.contains(hashed))?;
             Ok(())
+        })
+    }
+
+    fn holds_others_than(&self, known: &HashSet<[u8; 32]>) -> Result<bool, redb::Error> {
+        unwinding(|| {
+            let reading = self.database.begin_read()?;
+            for table in [TOKENS, HISTORIES] {
+                let table = match reading.open_table(table) {
+                    Ok(table) => table,
+                    Err(TableError::TableDoesNotExist(_)) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                for record in table.iter()? {
+                    if !known.contains(record?.0.value()) {
+                        return Ok(true);
+                    }
+                }
+            }
+            Ok(false)
         })
     }
 
@@ -356,6 +359,7 @@ struct SetbackRecord {
     at: i64,
     in_a_row: u32,
     until: i64,
+    is_barred: bool,
 }
 
 impl HistoryRecord {
@@ -365,6 +369,7 @@ impl HistoryRecord {
             at: setback.at.timestamp_millis(),
             in_a_row: setback.in_a_row,
             until: distance(now.boot, setback.until),
+            is_barred: setback.is_barred,
         });
         Self {
             written: Written::at(now),

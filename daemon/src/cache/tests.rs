@@ -105,6 +105,7 @@ fn history() -> History {
         at: DateTime::from_timestamp_millis(1_800_000_000_000).unwrap(),
         in_a_row: 3,
         until: minutes(120),
+        is_barred: false,
     };
     History {
         issued: vec![stamp().boot - Duration::from_mins(50), stamp().boot],
@@ -181,7 +182,6 @@ fn what_is_not_retained_is_forgotten() {
     for other in ["beta", "gamma"] {
         store(&mut cache, other, cached(other)).unwrap();
     }
-    assert!(cache.holds_more_than(2).unwrap() && !cache.holds_more_than(3).unwrap());
     cache.retain([&name("beta"), &name("unheard-of")]).unwrap();
     let kept = ["acme", "beta", "gamma"].map(|text| load(&cache, text).is_some());
     assert_eq!(kept, [false, true, false]);

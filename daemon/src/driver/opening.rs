@@ -134,8 +134,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         }
         let credentials = vault.credentials().count();
         info!(credentials, tokens, "the vault is open");
-        if let Some(cache) = &mut cache {
-            forget_the_others(cache, &vault, credentials);
+        // A crash in the middle of a removal leaves what nobody will ever ask for.
+        let names = vault.credentials().map(|credential| &credential.name);
+        if let Some(Err(error)) = cache.as_mut().map(|cache| cache.retain(names)) {
+            warn!(%error, "tokens of credentials that are gone stay in the cache");
         }
         self.vault = VaultState::Open(Box::new(OpenVault { vault, cache }));
     }
@@ -159,16 +161,6 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
             VaultState::Closed => Err(explain::no_vault()),
         }
-    }
-}
-
-/// A crash in the middle of a removal leaves what nobody will ever ask for.
-fn forget_the_others(cache: &mut Cache, vault: &Vault, credentials: usize) {
-    let forgotten = cache.holds_more_than(credentials).and_then(|holds| {
-        if holds { cache.retain(vault.credentials().map(|credential| &credential.name)) } else { Ok(()) }
-    });
-    if let Err(error) = forgotten {
-        warn!(%error, "tokens of credentials that are gone stay in the cache");
     }
 }
 

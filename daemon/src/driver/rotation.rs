@@ -71,16 +71,15 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         Trial { name, version, sent }: &Trial,
         outcome: Result<Issued, Failure>,
     ) -> Result<Answer, Refusal> {
+        // Whatever becomes of it below.
+        self.keeper.trial_ended(name, outcome.as_ref().err(), self.parts.clock.now());
         let outcome = outcome.and_then(|issued| self.hold(name, &issued, *sent));
         // The machine may have slept while the answer was on its way.
         let now = self.parts.clock.boot();
         let outcome = outcome
             .and_then(|held| if held.expires > now { Ok(held) } else { Err(FailureCode::TIMED_OUT.into()) });
         self.note_outcome(name, outcome.as_ref());
-        let held = outcome.map_err(|failure| {
-            self.keeper.trial_failed(name, &failure, *sent);
-            explain::failed(name, &failure, None)
-        })?;
+        let held = outcome.map_err(|failure| explain::failed(name, &failure, None))?;
         let vault = &mut self.opened()?.vault;
         let changed = made(name, vault.promote(name, *version))?;
         info!(credential = %name, "the new client credentials work and are in use");

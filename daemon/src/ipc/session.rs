@@ -113,8 +113,9 @@ where
                 },
                 () = stopped(&mut stopping), if is_open => is_open = false,
                 () = tokio::time::sleep_until(patience_ends), if may_lose_patience => return,
-                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place.
-                () = tokio::time::sleep_until(look_at), if !is_open => {
+                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place. Where we
+                // read no further, no end of input tells.
+                () = tokio::time::sleep_until(look_at), if !may_read => {
                     if self.has_hung_up() {
                         return;
                     }

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{
@@ -250,7 +251,8 @@ impl<T: Clone> Keeper<T> {
         if outcome.as_ref().is_err_and(|failure| !is_issued(failure)) {
             self.change(name, |slot| slot.budget.refund(place.charged));
         }
-        self.free_place(name, is_unreachable(outcome.as_ref().err()));
+        let is_failing = self.is_failing(name, outcome.as_ref().err(), place.charged, now);
+        self.free_place(name, is_failing);
         match outcome {
             _ if !is_current => {
                 self.enqueue_if_queued(name);
@@ -282,10 +284,12 @@ impl<T: Clone> Keeper<T> {
         self.pace.send(now.boot);
     }
 
-    /// Such a trial has failed. It counts for the budget where a token may have been issued all the same.
-    pub fn trial_failed(&mut self, name: &CredentialName, failure: &Failure, now: Now) {
-        let is_unknown = matches!(failure.code, FailureCode::TIMED_OUT | FailureCode::INTERRUPTED);
-        if is_unknown || is_issued(failure) {
+    /// Such a trial has come back. It counts for the budget where a token was issued, or may have been.
+    pub fn trial_ended(&mut self, name: &CredentialName, failure: Option<&Failure>, now: Now) {
+        let may_be_issued = |failure: &Failure| {
+            matches!(failure.code, FailureCode::TIMED_OUT | FailureCode::INTERRUPTED) || is_issued(failure)
+        };
+        if failure.is_none_or(may_be_issued) {
             let terms = self.policy.terms_of(name);
             self.change(name, |slot| slot.budget.charge(terms, now.boot));
             self.actions.push_back(Action::Keep { name: name.clone(), token: false });
@@ -295,11 +299,7 @@ impl<T: Clone> Keeper<T> {
     /// Another pair of client credentials is in use now and has brought this token. A request of the old pair that may
     /// still be out has become meaningless.
     pub fn adopt(&mut self, name: &CredentialName, held: Held<T>, now: Now) {
-        let terms = self.policy.terms_of(name);
-        self.change(name, |slot| {
-            slot.credentials_changed(now.boot);
-            slot.budget.charge(terms, now.boot);
-        });
+        self.change(name, |slot| slot.credentials_changed(now.boot));
         self.take_token(name, held, now);
         self.fill_places(now);
     }
@@ -433,8 +433,7 @@ impl<T: Clone> Keeper<T> {
     /// Those whose tokens live so briefly that their budget does not last.
     pub fn short_of_budget(&self) -> impl Iterator<Item = &CredentialName> {
         let is_short = |(name, slot): &(&CredentialName, &Slot<T>)| {
-            let terms = self.policy.terms_of(name);
-            slot.held.as_ref().is_some_and(|held| !terms.suffice(held.issued.until(held.expires)))
+            slot.life().is_some_and(|life| !self.policy.terms_of(name).suffice(life))
         };
         self.slots.iter().filter(is_short).map(|(name, _)| name)
     }
@@ -469,7 +468,21 @@ impl<T: Clone> Keeper<T> {
         }
     }
 
-    fn free_place(&mut self, name: &CredentialName, is_failing: bool) {
+    /// Whether an outcome says that the domain fails. One quick failure does not: it keeps no place from anybody.
+    fn is_failing(
+        &self,
+        name: &CredentialName,
+        failure: Option<&Failure>,
+        sent: Moment,
+        now: Now,
+    ) -> Option<bool> {
+        let is_unreachable = failure.is_some_and(|failure| failure.code.class() == FailureClass::Transient);
+        let has_failed = || self.slots.get(name).is_some_and(|slot| slot.last_failure.is_some());
+        let is_sure = !is_unreachable || sent + SLOW <= now.boot || has_failed();
+        is_sure.then_some(is_unreachable)
+    }
+
+    fn free_place(&mut self, name: &CredentialName, is_failing: Option<bool>) {
         if self.places.remove(name).is_some() {
             self.lanes.returned(&name.domain(), is_failing);
         }
@@ -583,8 +596,8 @@ impl<T: Clone> Keeper<T> {
         while self.places.len() < concurrency && !self.is_winding_down {
             let free_at = |kind: Kind| self.pace.free_at(rate, kind.may_burst());
             let is_free = |kind: &Kind| free_at(*kind).is_none_or(|at| at <= now.boot);
-            let Some(kind) = self.lanes.kinds(concurrency).find(is_free) else {
-                self.held_back_until = self.lanes.kinds(concurrency).filter_map(free_at).min();
+            let Some(kind) = self.lanes.kinds(concurrency, rate).find(is_free) else {
+                self.held_back_until = self.lanes.kinds(concurrency, rate).filter_map(free_at).min();
                 return;
             };
             let Some(name) = self.lanes.next(kind, concurrency) else { continue };
@@ -633,9 +646,8 @@ fn is_issued(failure: &Failure) -> bool {
     failure.http_status.is_some_and(|status| (200..300).contains(&status))
 }
 
-fn is_unreachable(failure: Option<&Failure>) -> bool {
-    failure.is_some_and(|failure| failure.code.class() == FailureClass::Transient)
-}
+/// A request that takes so long to fail keeps its place from others.
+const SLOW: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

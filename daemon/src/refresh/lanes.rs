@@ -3,8 +3,8 @@
 //! Each domain has a lane, and lanes take turns, so that ten thousand credentials of one domain do not delay the only one
 //! of another. A domain that works may have one place at any time, as long as there is one. Half of the places at most
 //! are shared out beyond that: as further places of domains that work, and as the one place that a domain has whose
-//! requests fail. So no domain ever has more than half; and as many domains as the other half has places may begin to
-//! hang at the same time without delaying another.
+//! requests fail; neither may have all of those. So no domain ever has more than half; and as many domains as the other
+//! half has places may hang at the same time without delaying another.
 //!
 //! Those whom somebody waits for come before routine, and domains that work before those that fail, in shares
 //! (`shares.rs`). Whether a slot still wants its request when its turn comes is for the Keeper to look at.
@@ -28,8 +28,9 @@ pub(super) struct Lanes {
     /// Whose turn it is, by urgency and standing: lanes by the number that they drew.
     turns: [[BTreeMap<u64, Domain>; 3]; 2],
     next_turn: u64,
-    /// How many places are taken beyond the first one of each domain that works.
-    shared_out: usize,
+    /// How many places are taken beyond the first one of each domain that works: by those, and by domains that fail.
+    further_out: usize,
+    failing_out: usize,
     shares: Shares,
 }
 
@@ -63,9 +64,9 @@ impl Lane {
         }
     }
 
-    /// How many of its places are of those that are shared out.
-    fn shared_out(&self) -> usize {
-        if self.is_failing { self.out } else { self.out.saturating_sub(1) }
+    /// How many of its places are of those that are shared out: further ones, and those of a domain that fails.
+    fn shared_out(&self) -> (usize, usize) {
+        if self.is_failing { (0, self.out) } else { (self.out.saturating_sub(1), 0) }
     }
 
     fn is_idle(&self) -> bool {
@@ -81,19 +82,25 @@ impl Lanes {
         self.stand(&domain);
     }
 
-    /// The kinds of which one may have a place of so many, the one that is due first at the front.
-    pub(super) fn kinds(&self, places: usize) -> impl Iterator<Item = Kind> {
+    /// The kinds of which one may have a place of so many, the one that is due first at the front. None that is ahead of
+    /// that one by more than `lead`.
+    pub(super) fn kinds(&self, places: usize, lead: u32) -> impl Iterator<Item = Kind> {
         let mut kinds = Kind::ALL;
-        kinds.sort_by_key(|kind| self.shares.due(*kind));
-        kinds.into_iter().filter(move |kind| self.front(*kind, places).is_some())
+        kinds.sort_by_key(|kind| self.shares.turn(*kind));
+        let mut first = None;
+        kinds.into_iter().filter(move |kind| self.front(*kind, places).is_some()).take_while(move |kind| {
+            let due = self.shares.due(*kind);
+            due <= *first.get_or_insert(due) + u64::from(lead)
+        })
     }
 
     /// The next one of this kind, if one may have a place of so many.
     pub(super) fn next(&mut self, kind: Kind, places: usize) -> Option<CredentialName> {
         let (turn, standing) = self.front(kind, places)?;
+        let could_go = Kind::ALL.map(|kind| self.front(kind, places).is_some());
+        self.shares.take(kind, |kind| could_go[kind.index()]);
         let urgency = kind.urgency as usize;
         let domain = self.turns[urgency][standing as usize].remove(&turn)?;
-        self.shares.take(kind);
         let lane = self.of.get_mut(&domain)?;
         lane.stands[urgency] = None;
         let name = lane.waiting[urgency].pop_front();
@@ -108,11 +115,11 @@ impl Lanes {
         self.change(domain, |lane| lane.out += 1);
     }
 
-    /// A request of this domain has come back, and says whether the domain fails.
-    pub(super) fn returned(&mut self, domain: &Domain, is_failing: bool) {
+    /// A request of this domain has come back, and may say whether the domain fails.
+    pub(super) fn returned(&mut self, domain: &Domain, is_failing: Option<bool>) {
         self.change(domain, |lane| {
             lane.out = lane.out.saturating_sub(1);
-            lane.is_failing = is_failing;
+            lane.is_failing = is_failing.unwrap_or(lane.is_failing);
         });
     }
 
@@ -143,6 +150,12 @@ impl Lanes {
         self.of.values().flat_map(|lane| &lane.waiting).map(VecDeque::len).sum()
     }
 
+    /// How many domains fail.
+    #[cfg(test)]
+    pub(super) fn count_failing(&self) -> usize {
+        self.of.values().filter(|lane| lane.is_failing).count()
+    }
+
     /// How many domains are remembered.
     #[cfg(test)]
     pub(super) fn count_domains(&self) -> usize {
@@ -156,19 +169,22 @@ impl Lanes {
             let turns = &self.turns[kind.urgency as usize][standing as usize];
             turns.first_key_value().map(|(turn, _)| (*turn, standing))
         };
+        let is_left = self.further_out + self.failing_out < half;
+        // Neither has all that is shared: what fails may work again, and what works may need more.
         if kind.is_failing {
-            return first(Standing::Failing).filter(|_| self.shared_out < half);
+            return first(Standing::Failing).filter(|_| is_left && self.failing_out + 1 < half.max(2));
         }
-        // One of the shared places is kept for a domain that fails: it may work again.
-        let further = first(Standing::Further).filter(|_| self.shared_out + 1 < half);
+        let further = first(Standing::Further).filter(|_| is_left && self.further_out + 1 < half);
         first(Standing::First).into_iter().chain(further).min_by_key(|(turn, _)| *turn)
     }
 
     fn change(&mut self, domain: &Domain, change: impl FnOnce(&mut Lane)) {
         let Some(lane) = self.of.get_mut(domain) else { return };
-        self.shared_out -= lane.shared_out();
+        let (further, failing) = lane.shared_out();
         change(lane);
-        self.shared_out += lane.shared_out();
+        let (now_further, now_failing) = lane.shared_out();
+        self.further_out = self.further_out + now_further - further;
+        self.failing_out = self.failing_out + now_failing - failing;
         self.stand(domain);
         self.drop_if_idle(domain);
     }
@@ -203,9 +219,12 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::Pace;
+    use super::super::timing::Moment;
     use super::*;
 
     const PLACES: usize = 8;
+    const RATE: u32 = 10;
 
     fn name(text: &str) -> CredentialName {
         text.parse().unwrap()
@@ -221,11 +240,11 @@ mod tests {
 
     fn fail(lanes: &mut Lanes, text: &str) {
         lanes.left(&name(text).domain());
-        lanes.returned(&name(text).domain(), true);
+        lanes.returned(&name(text).domain(), Some(true));
     }
 
     fn send(lanes: &mut Lanes) -> Option<String> {
-        let kind = lanes.kinds(PLACES).next()?;
+        let kind = lanes.kinds(PLACES, 0).next()?;
         let name = lanes.next(kind, PLACES)?;
         lanes.left(&name.domain());
         Some(name.as_str().to_owned())
@@ -236,7 +255,7 @@ mod tests {
         let mut lanes = lanes(&["a/1", "a/2", "a/3", "a/4", "a/5", "a/6", "b"]);
         let sent: Vec<_> = std::iter::from_fn(|| send(&mut lanes)).collect();
         assert_eq!(sent, ["a/1", "b", "a/2", "a/3", "a/4"]);
-        lanes.returned(&name("a").domain(), false);
+        lanes.returned(&name("a").domain(), Some(false));
         assert_eq!(send(&mut lanes).as_deref(), Some("a/5"));
     }
 
@@ -259,12 +278,48 @@ mod tests {
         }
         lanes.enqueue(&name("works"), Urgency::Routine);
         let sent: Vec<_> = std::iter::from_fn(|| send(&mut lanes)).collect();
-        assert_eq!(sent, ["works", "a/1", "b/1", "c/1", "d/1"]);
+        assert_eq!(sent, ["works", "a/1", "b/1", "c/1"]);
+        lanes.enqueue(&name("works"), Urgency::Routine);
+        assert_eq!(send(&mut lanes).as_deref(), Some("works"), "a second place for one that works");
+        lanes.returned(&name("works").domain(), Some(false));
         lanes.enqueue(&name("g"), Urgency::Routine);
         assert_eq!(send(&mut lanes).as_deref(), Some("g"));
-        lanes.returned(&name("a").domain(), false);
+        lanes.returned(&name("a").domain(), Some(false));
         assert_eq!(send(&mut lanes).as_deref(), Some("a/2"), "it works, and its turn has not passed");
-        assert_eq!(send(&mut lanes).as_deref(), Some("e/1"));
+        assert_eq!(send(&mut lanes).as_deref(), Some("d/1"));
+    }
+
+    /// The rate is used up by each kind at once; every request is answered within its millisecond.
+    #[test]
+    fn each_kind_has_its_share_of_a_rate_that_is_used_up() {
+        for kinds in [vec![0, 1, 2, 3], vec![0, 1, 2], vec![0, 2, 3], vec![0, 2], vec![1, 2, 3], vec![2, 3]] {
+            let (mut lanes, mut pace, mut turns) = (Lanes::default(), Pace::default(), [0_u32; 4]);
+            for kind in &kinds {
+                if Kind::ALL[*kind].is_failing {
+                    fail(&mut lanes, &format!("d{kind}"));
+                }
+                for number in 0..2000 {
+                    lanes.enqueue(&name(&format!("d{kind}/c{number}")), Kind::ALL[*kind].urgency);
+                }
+            }
+            for now in (0..100_000).map(Moment::from_millis) {
+                let free_at = |kind: &Kind| pace.free_at(RATE, kind.may_burst());
+                let is_free = |kind: &Kind| free_at(kind).is_none_or(|at| at <= now);
+                let Some(kind) = lanes.kinds(PLACES, RATE).find(is_free) else { continue };
+                let name = lanes.next(kind, PLACES).unwrap();
+                lanes.left(&name.domain());
+                lanes.returned(&name.domain(), None);
+                pace.send(now);
+                turns[kind.index()] += 1;
+            }
+            let weight = |kind: &usize| [16, 4, 4, 1][*kind];
+            let (all, weights): (u32, u32) = (turns.iter().sum(), kinds.iter().map(weight).sum());
+            assert!((990..=1001).contains(&all), "the rate is used up: {all} in 100 s");
+            for kind in &kinds {
+                let share = all * weight(kind) / weights;
+                assert!(turns[*kind].abs_diff(share) <= RATE, "{kinds:?}: {turns:?}");
+            }
+        }
     }
 
     #[test]
@@ -274,7 +329,7 @@ mod tests {
         lanes.enqueue(&name("fails/1"), Urgency::SomebodyWaits);
         lanes.enqueue(&name("fails/2"), Urgency::Routine);
         assert_eq!(std::iter::from_fn(|| send(&mut lanes)).collect::<Vec<_>>(), ["fails/1"]);
-        lanes.returned(&name("fails").domain(), true);
+        lanes.returned(&name("fails").domain(), Some(true));
         assert_eq!(send(&mut lanes).as_deref(), Some("fails/2"));
     }
 
@@ -293,10 +348,10 @@ mod tests {
         fail(&mut lanes, "fails");
         lanes.enqueue(&name("fails/1"), Urgency::Routine);
         lanes.left(&name("fails").domain());
-        lanes.returned(&name("fails").domain(), false);
+        lanes.returned(&name("fails").domain(), Some(false));
         assert_eq!(send(&mut lanes).as_deref(), Some("fails/1"));
-        lanes.returned(&name("fails").domain(), false);
-        assert!(lanes.of.is_empty() && lanes.shared_out == 0);
+        lanes.returned(&name("fails").domain(), Some(false));
+        assert!(lanes.of.is_empty() && lanes.further_out + lanes.failing_out == 0);
         assert!(lanes.turns.iter().flatten().all(BTreeMap::is_empty));
     }
 }

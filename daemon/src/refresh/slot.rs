@@ -59,6 +59,8 @@ pub struct Setback {
     pub in_a_row: u32,
     /// When the next one may go out.
     pub until: Moment,
+    /// Whether the client credentials are barred until then.
+    pub is_barred: bool,
 }
 
 /// How a token request failed, when, and how often in a row.
@@ -69,14 +71,17 @@ pub(super) struct LastFailure {
     pub(super) in_a_row: u32,
     /// Until when it was, or is, a reason to wait.
     until: Moment,
+    /// Whether it is one to bar the client credentials until then.
+    is_barred: bool,
 }
 
 impl LastFailure {
     /// What a slot does that it has happened to.
     fn waits(&self) -> Doing {
-        match self.failure.code.class() {
-            FailureClass::Rejected => Doing::Barred { probe_at: self.until },
-            _ => Doing::BackingOff { until: self.until },
+        if self.is_barred {
+            Doing::Barred { probe_at: self.until }
+        } else {
+            Doing::BackingOff { until: self.until }
         }
     }
 }
@@ -117,6 +122,8 @@ pub(super) struct Slot<T> {
     is_refused: bool,
     /// How many young tokens the API has refused without a good one in between.
     refused_in_a_row: u32,
+    /// For how many seconds the newest token was to live; 0 where there has been none.
+    life: u32,
     pub(super) waiting: Vec<Waiting>,
 }
 
@@ -135,12 +142,13 @@ impl<T: Clone> Slot<T> {
     /// A slot with what an earlier run has left. A setback never lasts longer than it did when it was new.
     pub(super) fn new(held: Option<Held<T>>, history: History, revision: u64, now: Now) -> Self {
         let History { issued, setback, refused_in_a_row, is_refused, changed_at } = history;
-        let last_failure = setback.map(|Setback { failure, at, in_a_row, until }| {
-            Box::new(LastFailure { failure, at, in_a_row, until })
+        let last_failure = setback.map(|Setback { failure, at, in_a_row, until, is_barred }| {
+            Box::new(LastFailure { failure, at, in_a_row, until, is_barred })
         });
         Self {
             doing: last_failure.as_ref().map_or(Doing::Queued, |last| last.waits()),
             is_refused: is_refused && held.is_some(),
+            life: held.as_ref().map_or(0, life_of),
             held,
             last_failure,
             budget: Budget::restored(issued, now.boot),
@@ -159,6 +167,7 @@ impl<T: Clone> Slot<T> {
             at: last.at,
             in_a_row: last.in_a_row,
             until: last.until,
+            is_barred: last.is_barred,
         });
         History {
             issued: self.budget.issued().to_vec(),
@@ -172,6 +181,11 @@ impl<T: Clone> Slot<T> {
     /// The token, if it is still valid.
     pub(super) fn valid(&self, now: Now) -> Option<&Held<T>> {
         self.held.as_ref().filter(|held| held.expires > now.boot)
+    }
+
+    /// For how long the newest token was to live.
+    pub(super) fn life(&self) -> Option<Duration> {
+        (self.life > 0).then(|| Duration::from_secs(self.life.into()))
     }
 
     /// When this slot wants to be looked at again: what it does is due, or what it holds has ended.
@@ -217,6 +231,9 @@ impl<T: Clone> Slot<T> {
             }
         }
         let until = terms.refresh_at(new.issued, new.expires, jitter).max(soonest);
+        if is_new {
+            self.life = life_of(&new);
+        }
         self.held = Some(new);
         self.is_refused &= !is_new;
         self.doing = Doing::Resting { until };
@@ -240,10 +257,8 @@ impl<T: Clone> Slot<T> {
                     policy.backoff(in_a_row, jitter).max(calm).max(patience)
                 }
             };
-        self.suffer(LastFailure { failure, at: now.wall, in_a_row, until });
-        if is_fresh {
-            self.doing = Doing::BackingOff { until };
-        }
+        let is_barred = failure.code.class() == FailureClass::Rejected && !is_fresh;
+        self.suffer(LastFailure { failure, at: now.wall, in_a_row, until, is_barred });
     }
 
     /// Nothing may be sent before the budget frees up. A setback that lasts longer stays.
@@ -255,7 +270,7 @@ impl<T: Clone> Slot<T> {
             self.doing = last.waits();
         } else {
             let failure = FailureCode::BUDGET_SPENT.into();
-            self.suffer(LastFailure { failure, at: now.wall, in_a_row: 1, until });
+            self.suffer(LastFailure { failure, at: now.wall, in_a_row: 1, until, is_barred: false });
         }
     }
 
@@ -285,7 +300,7 @@ impl<T: Clone> Slot<T> {
         if in_a_row > 1 && matches!(self.doing, Doing::Resting { .. }) {
             let cool_down = FIRST_COOL_DOWN.saturating_mul(1 << (in_a_row - 2).min(MOST_DOUBLINGS));
             let (failure, until) = (FailureCode::TOKENS_REFUSED.into(), now.boot + cool_down);
-            self.suffer(LastFailure { failure, at: now.wall, in_a_row, until });
+            self.suffer(LastFailure { failure, at: now.wall, in_a_row, until, is_barred: false });
             self.is_refused = true;
             return Invalidated::CoolingDown;
         }
@@ -360,6 +375,10 @@ impl<T: Clone> Slot<T> {
         let failure = last.failure.clone();
         Refused::Failed { failure, retry_in: now.boot.until(next_attempt) }
     }
+}
+
+fn life_of<T>(held: &Held<T>) -> u32 {
+    u32::try_from(held.issued.until(held.expires).as_secs()).unwrap_or(u32::MAX)
 }
 
 /// A server that hands out the token it handed out before is asked again after this long at the soonest.

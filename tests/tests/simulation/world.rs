@@ -408,6 +408,7 @@ impl World {
                 expires: self.boot + credential.application.life,
             };
             note!(self, "{name} was rotated");
+            self.keeper.trial_ended(&name, None, now);
             self.keeper.adopt(&name, held, now);
         }
     }

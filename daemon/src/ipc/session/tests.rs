@@ -243,13 +243,20 @@ fn status() -> DaemonStatus {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_was_killed_keeps_no_place_and_its_request_is_dropped() {
-    let mut caller = Caller::new(OWNER);
-    let watch = Request::Watch { name: name(), seen: Some(7), deadline: Duration::from_hours(1) };
-    caller.send(1, &watch).await;
-    let (_, mut reply) = caller.driver.recv().await.unwrap();
-    drop(caller.stream);
-    let soon = Duration::from_secs(1);
-    timeout(soon, caller.session).await.expect("the session ends").unwrap();
-    timeout(soon, reply.closed()).await.expect("nobody waits for the answer");
+async fn a_caller_that_was_killed_keeps_no_place_and_its_requests_are_dropped() {
+    for requests in [1, 256] {
+        let mut caller = Caller::new(OWNER);
+        let mut replies = Vec::new();
+        for request_id in 0..requests {
+            let deadline = Duration::from_hours(1);
+            caller.send(request_id, &Request::Watch { name: name(), seen: Some(7), deadline }).await;
+            replies.push(caller.driver.recv().await.unwrap().1);
+        }
+        drop(caller.stream);
+        let soon = Duration::from_secs(2);
+        timeout(soon, caller.session).await.expect("the session ends").unwrap();
+        for mut reply in replies {
+            timeout(soon, reply.closed()).await.expect("nobody waits for the answer");
+        }
+    }
 }

@@ -921,6 +921,22 @@ fn after_a_restart_too_a_401_just_after_a_rotation_is_met_with_patience() {
     world.restart(&name);
     world.fail(FailureCode::CREDENTIALS_REJECTED);
     assert_eq!(world.activity("acme"), Activity::BackingOff);
+    world.restart(&name);
+    assert_eq!(world.activity("acme"), Activity::BackingOff, "and that goes on where it was");
+}
+
+#[test]
+fn one_quick_failure_does_not_make_a_domain_one_that_fails() {
+    let mut world = World::with(&["acme/1", "acme/2"]);
+    world.fail(FailureCode::SERVER_ERROR);
+    assert_eq!(world.keeper.lanes.count_failing(), 0);
+    world.pass(Duration::from_mins(5));
+    world.fail(FailureCode::SERVER_ERROR);
+    assert_eq!(world.keeper.lanes.count_failing(), 0, "of another credential");
+    let mut world = World::with(&["acme"]);
+    world.pass(Duration::from_secs(2));
+    world.fail(FailureCode::TIMED_OUT);
+    assert_eq!(world.keeper.lanes.count_failing(), 1, "one that took its time does");
 }
 
 #[test]
@@ -969,6 +985,8 @@ fn those_whose_tokens_outrun_their_budget_are_known() {
     assert_eq!(world.keeper.short_of_budget().count(), 0);
     world.wait("acme", Wait::Refresh { mode: RefreshMode::Plain }, SOON);
     world.succeed(Duration::from_hours(1));
+    world.pass(Duration::from_hours(1));
+    assert_eq!(world.keeper.count_valid(), 0);
     assert_eq!(world.keeper.short_of_budget().map(CredentialName::as_str).collect::<Vec<_>>(), ["acme"]);
 }
 
@@ -992,8 +1010,10 @@ fn a_trial_counts_for_the_budget_where_a_token_may_have_been_issued() {
     let mut spent = Vec::new();
     for failure in &failures {
         world.keeper.trial_begins(world.now());
-        world.keeper.trial_failed(&name, failure, world.now());
+        world.keeper.trial_ended(&name, Some(failure), world.now());
         spent.push(world.keeper.view(&name, world.now()).unwrap().budget.issued_in_hour);
     }
     assert_eq!(spent, [0, 1, 2]);
+    world.keeper.trial_ended(&name, None, world.now());
+    assert_eq!(world.keeper.view(&name, world.now()).unwrap().budget.issued_in_hour, 3);
 }
