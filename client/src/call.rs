@@ -192,6 +192,9 @@ fn repetition(request: &Request) -> Repetition {
         | Request::List { .. }
         | Request::Describe { .. }
         | Request::Status
+        | Request::Slots
+        | Request::Backup { .. }
+        | Request::Export { .. }
         | Request::Watch { .. }
         | Request::Unlock { .. }
         | Request::Lock => Repetition::Harmless,
@@ -202,6 +205,13 @@ fn repetition(request: &Request) -> Repetition {
         | Request::Rollback { .. }
         | Request::Refresh { .. }
         | Request::Stop => Repetition::Unsafe { check: "procurify-token status" },
+        Request::AddSlot { .. } | Request::Rekey { .. } => {
+            Repetition::Unsafe { check: "procurify-token slot list" }
+        }
+        // Pieces that follow each other on one connection.
+        Request::Upload(_) | Request::Restore { .. } | Request::Import { .. } => {
+            Repetition::Unsafe { check: "procurify-token list" }
+        }
     }
 }
 

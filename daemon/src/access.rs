@@ -33,7 +33,9 @@ impl Verb {
             | Request::Invalidate { .. }
             | Request::Refresh { .. }
             | Request::Watch { .. } => Self::UseToken,
-            Request::List { .. } | Request::Describe { .. } | Request::Status => Self::Inspect,
+            Request::List { .. } | Request::Describe { .. } | Request::Status | Request::Slots => {
+                Self::Inspect
+            }
             Request::Init { .. }
             | Request::Unlock { .. }
             | Request::Lock
@@ -42,6 +44,13 @@ impl Verb {
             | Request::Promote { .. }
             | Request::Rollback { .. }
             | Request::Remove { .. }
+            | Request::AddSlot { .. }
+            | Request::Rekey { .. }
+            | Request::Backup { .. }
+            | Request::Upload(_)
+            | Request::Restore { .. }
+            | Request::Import { .. }
+            | Request::Export { .. }
             | Request::Stop => Self::Administer,
         }
     }

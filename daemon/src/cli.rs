@@ -32,6 +32,10 @@ pub struct Arguments {
     #[arg(long)]
     pub print_default_config: bool,
 
+    /// Print a new key, as a line of a key file: for whatever [vault] command asks, or systemd-creds
+    #[arg(long)]
+    pub new_key: bool,
+
     /// Read the configuration, say whether it is good, and exit
     #[arg(long)]
     pub check_config: bool,

@@ -19,7 +19,7 @@ use tracing::level_filters::LevelFilter;
 use crate::refresh::{Policy, Terms};
 
 pub use folders::Folders;
-pub use values::{AbsolutePath, Concurrency, MaxConnections, Rate, Share, Tokens};
+pub use values::{AbsolutePath, CommandLine, Concurrency, Generations, MaxConnections, Rate, Share, Tokens};
 
 use values::{duration, level};
 
@@ -48,13 +48,32 @@ pub struct Config {
 }
 
 /// `[vault]`
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct VaultConfig {
     /// The sealed file.
     pub path: Option<AbsolutePath>,
     /// The key file, which should not stand in the same folder.
     pub key_file: Option<AbsolutePath>,
+    /// A program that prints a key.
+    pub command: Option<CommandLine>,
+    /// How long that program may take.
+    #[serde(deserialize_with = "duration")]
+    pub command_timeout: Duration,
+    /// How many older states of the vault are kept.
+    pub generations: Generations,
+}
+
+impl Default for VaultConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            key_file: None,
+            command: None,
+            command_timeout: Duration::from_secs(30),
+            generations: Generations::default(),
+        }
+    }
 }
 
 /// `[cache]`
@@ -279,13 +298,13 @@ mod tests {
         let uncommented: String = DEFAULT_CONFIG
             .lines()
             .map(|line| line.strip_prefix("#= ").unwrap_or(line))
-            .filter(|line| !line.contains("= \"/"))
+            .filter(|line| !line.contains("= \"/") && !line.contains("= [\""))
             .collect::<Vec<_>>()
             .join("\n");
         assert_eq!(read(DEFAULT_CONFIG).unwrap(), Config::default());
         assert_eq!(read(&uncommented).unwrap(), Config::default());
         let keys = DEFAULT_CONFIG.lines().filter(|line| line.starts_with("#= ")).count();
-        assert_eq!(keys, 17, "every key is shown");
+        assert_eq!(keys, 20, "every key is shown");
     }
 
     #[test]
@@ -298,6 +317,9 @@ mod tests {
     fn values_out_of_range_are_refused() {
         for text in [
             "socket = \"relative\"",
+            "[vault]\ncommand = []",
+            "[vault]\ncommand = \"pass show it\"",
+            "[vault]\ngenerations = 0",
             "max-connections = 1",
             "[issuer]\nrequest-timeout = \"0s\"",
             "[issuer]\nrequest-timeout = \"soon\"",

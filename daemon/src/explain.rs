@@ -1,14 +1,14 @@
 //! Every sentence that the daemon says to a person: what happened, to which credential or path, and what to type next.
 //!
 //! This room composes [`Refusal`]s and failure reports. It sees names, numbers and paths; no secret and no foreign text
-//! reaches it.
+//! reaches it. Long, because all that is said is to be found in one place.
 
 use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use procurify_token_protocol::{
-    CredentialName, Failure, FailureClass, FailureCode, FailureReport, Refusal, RefusalCode,
+    CredentialName, Failure, FailureClass, FailureCode, FailureReport, GenerationStatus, Refusal, RefusalCode,
 };
 
 use crate::refresh::Refused;
@@ -77,12 +77,12 @@ pub fn no_vault() -> Refusal {
     refusal(RefusalCode::NO_VAULT, "there is no vault yet", "procurify-token init")
 }
 
-/// There is no vault, but its previous generation is there.
-pub fn only_previous(vault: &Path, previous: &Path) -> Refusal {
+/// There is no vault, but an older generation of it is there.
+pub fn only_older(vault: &Path, older: &GenerationStatus) -> Refusal {
     refusal(
         RefusalCode::VAULT_UNUSABLE,
-        format!("there is no vault at {}, but its previous generation is there", vault.display()),
-        format!("mv '{}' '{}', then procurify-token unlock", previous.display(), vault.display()),
+        format!("there is no vault at {}, but an older generation of it at {}", vault.display(), older.path),
+        format!("procurify-token unlock --generation {} goes back to it", older.number),
     )
 }
 
@@ -107,10 +107,121 @@ pub fn vault(error: &VaultError) -> Refusal {
         VaultError::Exists { .. } => {
             (RefusalCode::VAULT_EXISTS, "procurify-token unlock says whether it opens")
         }
-        VaultError::WrongKey { .. } | VaultError::NoSuchSlot { .. } => (RefusalCode::WRONG_KEY, ""),
+        VaultError::WrongKey { .. }
+        | VaultError::NoSuchSlot { .. }
+        | VaultError::OnlyByPerson { .. }
+        | VaultError::NoneOpens { .. } => (RefusalCode::WRONG_KEY, ""),
+        VaultError::SlotExists { .. } | VaultError::SlotsFull { .. } => {
+            (RefusalCode::SLOT, "procurify-token slot list shows those that are there")
+        }
+        VaultError::NoCommand | VaultError::Keychain { .. } | VaultError::CredentialMissing { .. } => {
+            (RefusalCode::SLOT, "")
+        }
         _ => (RefusalCode::VAULT_UNUSABLE, ""),
     };
     refusal(code, error.to_string(), advice)
+}
+
+/// Going back to an older generation is for a vault that does not open.
+pub fn open_already() -> Refusal {
+    refusal(
+        RefusalCode::VAULT_EXISTS,
+        "the vault is open, so there is no need to go back to an older generation of it",
+        "if you want to all the same: procurify-token lock first",
+    )
+}
+
+/// The vault has changed between two pieces of a backup.
+pub fn changed() -> Refusal {
+    refusal(RefusalCode::CHANGED, "the vault has changed meanwhile", "begin the backup again")
+}
+
+/// Nothing was uploaded that could be worked with.
+pub fn nothing_uploaded() -> Refusal {
+    refusal(RefusalCode::UPLOAD, "what was uploaded on this connection is not all of it", "try again")
+}
+
+/// What was uploaded are no credentials.
+pub fn not_credentials() -> Refusal {
+    refusal(RefusalCode::UPLOAD, "what was uploaded is not a list of credentials, so none was stored", "")
+}
+
+/// Too much is being uploaded.
+pub fn upload_too_large() -> Refusal {
+    let message = "more was uploaded than a vault can hold, so all of it was thrown away";
+    refusal(RefusalCode::UPLOAD, message, "import the credentials in several files")
+}
+
+/// A page of an export was asked for with a pass that is not, or no longer, good.
+pub fn no_pass() -> Refusal {
+    refusal(RefusalCode::DENIED, "the export took too long, or another one was begun", "begin it again")
+}
+
+/// No slot was named that would open the new vault, or one twice.
+pub fn no_slots() -> Refusal {
+    refusal(
+        RefusalCode::SLOT,
+        "a vault needs at least one key slot, and of each kind no more than one here",
+        "",
+    )
+}
+
+/// A change that is about no credential was not made.
+pub fn vault_change(error: &ChangeError) -> Refusal {
+    match error {
+        ChangeError::UnknownSlot(_) => {
+            refusal(RefusalCode::SLOT, error.to_string(), "procurify-token slot list")
+        }
+        ChangeError::LastSlot => refusal(
+            RefusalCode::SLOT,
+            error.to_string(),
+            "add another slot first: procurify-token slot add --help",
+        ),
+        ChangeError::SlotNotOpened { id, .. } => refusal(
+            RefusalCode::SLOT,
+            error.to_string(),
+            format!("to give it up, too: procurify-token slot remove {id}"),
+        ),
+        ChangeError::SlotsChanged => {
+            let again = "procurify-token slot list shows them; then repeat the command";
+            refusal(RefusalCode::SLOT, error.to_string(), again)
+        }
+        ChangeError::NotStored(error @ (VaultError::SlotExists { .. } | VaultError::SlotsFull { .. })) => {
+            vault(error)
+        }
+        ChangeError::SomeExist(_) => refusal(
+            RefusalCode::CREDENTIAL_EXISTS,
+            error.to_string(),
+            "take them out of the file, or remove or rename those that are enrolled",
+        ),
+        ChangeError::DamagedSecret(name) => refusal(
+            RefusalCode::INTERNAL,
+            error.to_string(),
+            format!("procurify-token rotate {name}, or lock and unlock to read the vault anew"),
+        ),
+        ChangeError::Full => {
+            refusal(RefusalCode::VAULT_FULL, "the vault holds as many credentials as it can", "")
+        }
+        ChangeError::Unconfirmed(_) => refusal(
+            RefusalCode::NOT_CONFIRMED,
+            error.to_string(),
+            "look after the disk, then back the vault up",
+        ),
+        ChangeError::NotStored(VaultError::ChangedOnDisk { path }) => refusal(
+            RefusalCode::NOT_STORED,
+            error.to_string(),
+            format!(
+                "to keep what the daemon has in memory, move {0} away and repeat the command, and the vault is written \
+                 anew; to work with {0} as it is, procurify-token lock and unlock: whatever is in memory only is lost then",
+                path.display()
+            ),
+        ),
+        _ => refusal(
+            RefusalCode::NOT_STORED,
+            error.to_string(),
+            "nothing was changed; free the disk or mend its permissions, then repeat the command",
+        ),
+    }
 }
 
 /// A change to the vault was not made.
@@ -143,28 +254,7 @@ pub fn change(name: &CredentialName, error: &ChangeError) -> Refusal {
                  procurify-token rotate {name} --replace throws them away for others"
             ),
         ),
-        ChangeError::Full => {
-            refusal(RefusalCode::VAULT_FULL, "the vault holds as many credentials as it can", "")
-        }
-        ChangeError::Unconfirmed(_) => refusal(
-            RefusalCode::NOT_CONFIRMED,
-            error.to_string(),
-            "look after the disk, then back the vault up",
-        ),
-        ChangeError::NotStored(VaultError::ChangedOnDisk { path }) => refusal(
-            RefusalCode::NOT_STORED,
-            error.to_string(),
-            format!(
-                "to keep what the daemon has in memory, move {0} away and repeat the command, and the vault is written \
-                 anew; to work with {0} as it is, procurify-token lock and unlock: whatever is in memory only is lost then",
-                path.display()
-            ),
-        ),
-        ChangeError::NotStored { .. } => refusal(
-            RefusalCode::NOT_STORED,
-            error.to_string(),
-            "nothing was changed; free the disk or mend its permissions, then repeat the command",
-        ),
+        _ => vault_change(error),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os;
-use crate::vault::InstanceLock;
+use crate::vault::{self, InstanceLock};
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -40,6 +40,9 @@ use crate::vault::InstanceLock;
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.print_default_config {
         return stdout().write_all(DEFAULT_CONFIG.as_bytes()).context("cannot print the configuration");
+    }
+    if arguments.new_key {
+        return stdout().write_all(&*vault::new_key_line()).context("cannot print a key");
     }
     os::restrict_file_modes();
     let place = Place::find(arguments)?;
@@ -99,6 +102,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         lookup,
         driver: handle,
         clock: SystemClock,
+        uploads: Arc::new(Semaphore::new(1)),
         stopping: watch_stopping,
     });
     info!(pid = std::process::id(), "ready");

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessToken, Audience, BaseUrl, BodyEncoding, ClientId, CredentialName, Description, FailureCode,
-    Fingerprint, Refusal, RequestId, TokenUrl,
+    AccessToken, Audience, BaseUrl, BodyEncoding, ClientId, CredentialCopy, CredentialName, Description,
+    FailureCode, Fingerprint, GenerationStatus, Piece, RecoveryCode, Refusal, RequestId, SlotStatus,
+    TokenUrl,
 };
 
 /// One answer.
@@ -36,9 +37,57 @@ pub enum Answer {
         vault: String,
         /// Where its key file is, where it has one.
         key_file: Option<String>,
+        /// Its recovery code, where it has one. It is told this once.
+        recovery_code: Option<RecoveryCode>,
     },
     /// 6: what a watched credential has come to.
     Watched(Box<Watched>),
+    /// 7: the key slots, and the older generations from the youngest on.
+    Slots {
+        /// The slots, in the order in which they were added.
+        slots: Vec<SlotStatus>,
+        /// What is kept of older states.
+        generations: Vec<GenerationStatus>,
+    },
+    /// 8: a slot was added.
+    SlotAdded {
+        /// The slot.
+        slot: SlotStatus,
+        /// Where the key file is, if it is for one.
+        key_file: Option<String>,
+        /// The recovery code, if it is for one. It is told this once.
+        recovery_code: Option<RecoveryCode>,
+    },
+    /// 9: the vault has a new key.
+    Rekeyed {
+        /// How many older generations were dropped.
+        dropped: u32,
+    },
+    /// 10: a piece of the vault's file.
+    VaultPiece(VaultPiece),
+    /// 11: credentials were stored.
+    Imported {
+        /// How many.
+        count: u32,
+    },
+    /// 12: credentials with their secrets.
+    Exported {
+        /// At least one where there is any, in order of their names.
+        page: Vec<CredentialCopy>,
+        /// What entitles to the next page; nothing where this is the last.
+        pass: Option<[u8; 16]>,
+    },
+}
+
+/// A piece of the vault's file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VaultPiece {
+    /// Of which generation: the last 32 bytes of its file.
+    pub generation: [u8; 32],
+    /// How long the whole file is.
+    pub length: u64,
+    /// The bytes from the offset that was asked for.
+    pub piece: Piece,
 }
 
 /// What a watched credential has come to.
@@ -177,8 +226,36 @@ pub struct DaemonStatus {
     pub with_token: u32,
     /// A file with certificates that are trusted beside the system's, where one is configured.
     pub extra_ca: Option<String>,
+    /// What keeps the keys in memory from others.
+    pub memory: MemoryProtection,
+    /// Whether the process shows its memory in no core file and to no other process of its user.
+    pub core_dumps_forbidden: bool,
+    /// What the daemon has denied itself.
+    pub sandbox: Sandbox,
     /// What a person should know, a sentence each, with what to type next.
     pub warnings: Vec<String>,
+}
+
+/// What keeps the keys in memory from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryProtection {
+    /// 0: nothing beyond being wiped.
+    None,
+    /// 1: never swapped, and in no core file.
+    Locked,
+    /// 2: that, and not even the kernel's own means read it (`memfd_secret(2)`).
+    Secret,
+}
+
+/// What the daemon has denied itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sandbox {
+    /// 0: nothing.
+    None,
+    /// 1: to write outside of its folders and those of its user's session; a configured program may run.
+    Loosened,
+    /// 2: to touch any file beyond its own and the system's, and to run any program.
+    Full,
 }
 
 /// The state of the vault.

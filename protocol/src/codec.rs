@@ -13,7 +13,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::frame::{self, Frame, HEAD, Kind, MAX_ANSWER, MAX_REQUEST};
-use crate::{Answer, REQUEST_COUNT, Refusal, Request};
+use crate::{Answer, CredentialCopy, MOST_IN_UPLOAD, REQUEST_COUNT, Refusal, Request};
 
 /// A request as one frame.
 ///
@@ -77,6 +77,29 @@ pub fn decode_reply(frame: Frame<'_>) -> Result<Result<Answer, Refusal>, DecodeE
     reply.ok_or(DecodeError::Malformed)
 }
 
+/// Credentials as they are uploaded.
+///
+/// # Panics
+/// Never: they hold only what this encoding can write.
+pub fn encode_copies(copies: &[CredentialCopy]) -> Zeroizing<Vec<u8>> {
+    let mut size = SizeWriter::default();
+    encode_into_writer(copies, &mut size, UPLOAD).expect("only what bincode can write");
+    let mut bytes = Zeroizing::new(vec![0; size.bytes_written]);
+    encode_into_slice(copies, &mut bytes, UPLOAD).expect("the buffer was measured");
+    bytes
+}
+
+/// The credentials in an upload.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] for anything but a list of them.
+pub fn decode_copies(bytes: &[u8]) -> Result<Vec<CredentialCopy>, DecodeError> {
+    match borrow_decode_from_slice(bytes, UPLOAD) {
+        Ok((copies, consumed)) if consumed == bytes.len() => Ok(copies),
+        _ => Err(DecodeError::Malformed),
+    }
+}
+
 /// A message does not fit into one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the message is longer than one frame may be")]
@@ -133,6 +156,8 @@ fn decode_number(body: &[u8]) -> Option<u32> {
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_ANSWER>> =
     config::standard().with_limit::<MAX_ANSWER>();
+const UPLOAD: Configuration<LittleEndian, Varint, Limit<MOST_IN_UPLOAD>> =
+    config::standard().with_limit::<MOST_IN_UPLOAD>();
 
 #[cfg(test)]
 mod tests;

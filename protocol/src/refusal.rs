@@ -54,6 +54,8 @@ stable_codes! {
     TOO_LARGE = 101, "too-large";
     /// The request's number is not one that this daemon knows.
     UNKNOWN_REQUEST = 102, "unknown-request";
+    /// What was uploaded is not what was announced, or there is too much or nothing of it.
+    UPLOAD = 103, "upload";
 
     /// The peer is not somebody whom this daemon serves.
     DENIED = 200, "denied";
@@ -72,6 +74,10 @@ stable_codes! {
     NOT_STORED = 305, "not-stored";
     /// The change was made, but the disk did not confirm it: a power loss may undo it.
     NOT_CONFIRMED = 306, "not-confirmed";
+    /// The vault has changed since the piece before; begin again.
+    CHANGED = 307, "changed";
+    /// The last key slot cannot be removed, or a slot cannot be had or kept; the message says which.
+    SLOT = 308, "slot";
 
     /// No credential has this name.
     UNKNOWN_CREDENTIAL = 400, "unknown-credential";

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audience, BaseUrl, ClientId, ClientSecret, CredentialName, Description, Fingerprint, Passphrase, TokenUrl,
+    Audience, BaseUrl, ClientId, ClientSecret, CredentialName, Description, Fingerprint, NewSlot, Piece,
+    SlotId, TokenUrl, UnlockWith,
 };
 
 /// One request. Durations travel as seconds and nanoseconds; a deadline counts from the arrival of the frame.
@@ -47,15 +48,18 @@ pub enum Request {
     },
     /// 4: the daemon itself; answered in every state by [`Answer::Status`](crate::Answer::Status).
     Status,
-    /// 5: make a vault that `key` opens. Answered by [`Answer::Initialised`](crate::Answer::Initialised).
+    /// 5: make a vault. Answered by [`Answer::Initialised`](crate::Answer::Initialised).
     Init {
-        /// What will open it.
-        key: UnlockWith,
+        /// What will open it: at least one, and of each kind but passphrases no more than one.
+        slots: Vec<NewSlot>,
     },
     /// 6: open the vault. Answered by [`Answer::Done`](crate::Answer::Done).
     Unlock {
         /// What opens it.
         key: UnlockWith,
+        /// 0 for the vault itself. Another number goes back to that older generation: if it opens, it takes the vault's
+        /// place, and what had it so far is set aside.
+        generation: u8,
     },
     /// 7: forget the vault key and every token. Answered by [`Answer::Done`](crate::Answer::Done).
     Lock,
@@ -117,10 +121,69 @@ pub enum Request {
         /// How long the caller is willing to wait.
         deadline: Duration,
     },
+    /// 16: the key slots, and the older generations that are kept; in every state of the vault but a missing one. Answered by
+    /// [`Answer::Slots`](crate::Answer::Slots).
+    Slots,
+    /// 17: give the open vault another key slot. Answered by [`Answer::SlotAdded`](crate::Answer::SlotAdded).
+    AddSlot {
+        /// What shows that the caller could open the vault by itself.
+        proof: UnlockWith,
+        /// The slot.
+        slot: NewSlot,
+        /// What a person writes about it; whoever reads the vault's file can read this, too.
+        description: Description,
+    },
+    /// 18: give the open vault a new vault key, without some of its slots. All older generations are dropped: the slots that
+    /// go, and the key so far, could still open them. Answered by [`Answer::Rekeyed`](crate::Answer::Rekeyed).
+    Rekey {
+        /// The slots that go.
+        without: Vec<SlotId>,
+        /// What opens those that stay and that only a person can open.
+        keys: Vec<UnlockWith>,
+    },
+    /// 19: a piece of the sealed vault as it is on the disk. Answered by
+    /// [`Answer::VaultPiece`](crate::Answer::VaultPiece).
+    Backup {
+        /// Of which generation; `None` for the newest. One that is no longer the newest is refused with `changed`.
+        generation: Option<[u8; 32]>,
+        /// From which byte on.
+        offset: u64,
+    },
+    /// 20: a piece of what the next `Restore` or `Import` on this connection is about. Answered by
+    /// [`Answer::Done`](crate::Answer::Done).
+    Upload(Piece),
+    /// 21: put the uploaded vault where there is none. Answered by [`Answer::Slots`](crate::Answer::Slots).
+    Restore {
+        /// How many bytes were uploaded.
+        length: u64,
+    },
+    /// 22: store the uploaded credentials, all or none. The upload is a list of [`CredentialCopy`](crate::CredentialCopy). Answered by
+    /// [`Answer::Imported`](crate::Answer::Imported).
+    Import {
+        /// How many bytes were uploaded.
+        length: u64,
+    },
+    /// 23: credentials with their secrets, in order of their names, as many as fit into an answer. Answered by
+    /// [`Answer::Exported`](crate::Answer::Exported).
+    Export {
+        /// What shows that the caller could open the vault by itself; with a page before, the answer's own `pass`.
+        proof: ExportProof,
+        /// The last name of the page before.
+        after: Option<CredentialName>,
+    },
 }
 
 /// How many requests this version knows: their numbers are below it.
-pub const REQUEST_COUNT: u32 = 16;
+pub const REQUEST_COUNT: u32 = 24;
+
+/// What entitles to a page of an export.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ExportProof {
+    /// 0: the first page, and what shows that the caller could open the vault by itself.
+    Key(UnlockWith),
+    /// 1: a later page: what came with the one before. It is good for ten minutes.
+    Pass([u8; 16]),
+}
 
 /// What a refresh that somebody asked for may disregard; each mode includes the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -132,15 +195,6 @@ pub enum RefreshMode {
     Retry,
     /// 2: that the credential's budget of issued tokens is spent.
     OverBudget,
-}
-
-/// What opens a vault.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum UnlockWith {
-    /// 0: the key file named in the daemon's configuration; a request never names a path.
-    KeyFile,
-    /// 1: a passphrase.
-    Passphrase(Passphrase),
 }
 
 /// A credential as it is enrolled.

@@ -132,7 +132,7 @@ impl ClientSecret {
 }
 
 /// What a person types to open a vault: 1 to 1024 bytes, taken as they are.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "SecretText")]
 pub struct Passphrase(#[serde(serialize_with = "serialize_secret")] SecretString);
 

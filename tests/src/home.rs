@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use procurify_sandbox::{Config, Controls, Running, Sandbox};
 use procurify_token_client::{Client, Options, blocking};
-use procurify_token_protocol::{Answer, NewCredential, Request, UnlockWith};
+use procurify_token_protocol::{Answer, NewCredential, NewSlot, Request};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -194,7 +194,7 @@ impl Home {
     /// Makes a vault with a key file.
     #[track_caller]
     pub fn init(&self) {
-        let init = Request::Init { key: UnlockWith::KeyFile };
+        let init = Request::Init { slots: vec![NewSlot::KeyFile] };
         let answer = self.client().request(&init, PATIENCE);
         assert!(matches!(answer, Ok(Answer::Initialised { .. })), "{answer:?}");
     }

@@ -2,6 +2,7 @@
 
 mod enrol;
 mod help;
+mod keys;
 mod smuggled;
 
 use std::ffi::OsString;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use procurify_token_protocol::{CredentialName, Fingerprint};
 
-pub(crate) use self::enrol::{AddArgs, InitArgs, RotateArgs, RotateStep, SecretArgs, UnlockArgs};
+pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
+pub(crate) use self::keys::{
+    ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
+};
 use crate::exit::Failure;
 
 /// Reads the command line of this process.
@@ -100,6 +104,23 @@ pub(crate) enum Command {
         after_help = "Examples:\n  procurify-token unlock\n  procurify-token unlock --passphrase-stdin < FILE"
     )]
     Unlock(UnlockArgs),
+    /// What opens the vault: list, add or remove a key slot
+    #[command(after_help = help::SLOT)]
+    Slot(SlotArgs),
+    /// Give the vault a new key, and drop all that the key so far could open
+    Rekey(RekeyArgs),
+    /// Write a copy of the sealed vault
+    #[command(after_help = help::BACKUP)]
+    Backup(FileArgs),
+    /// Put a backup where there is no vault
+    #[command(after_help = "Example:\n  procurify-token restore procurify.vault && procurify-token unlock")]
+    Restore(FileArgs),
+    /// Write every credential with its secrets into a pipe
+    #[command(after_help = help::EXPORT)]
+    Export(ExportArgs),
+    /// Enrol many credentials at once, all or none
+    #[command(after_help = help::IMPORT)]
+    Import(FileArgs),
     /// Stop the daemon
     Stop,
     /// Become a program that outlives whoever started it

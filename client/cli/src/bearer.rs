@@ -1,11 +1,11 @@
-//! The forms in which a token leaves the command. The only room that opens one.
+//! The forms in which a token or a recovery code leaves the command. The only room that opens one.
 //!
 //! A token consists of the characters of RFC 6750 §2.1 and an address of visible ASCII without quotes that matter
 //! here, so only the shell needs quoting.
 
 use chrono::{DateTime, Utc};
 use procurify_token_client::TokenGrant;
-use procurify_token_protocol::{AccessToken, CredentialName};
+use procurify_token_protocol::{AccessToken, CredentialName, RecoveryCode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -76,6 +76,17 @@ pub(crate) fn json(name: &CredentialName, grant: &TokenGrant, now: DateTime<Utc>
     let mut line = serde_json::to_string(&form).expect("a struct of texts and numbers is always JSON");
     line.push('\n');
     Zeroizing::new(line)
+}
+
+/// A recovery code, to be shown once.
+#[expect(clippy::disallowed_methods, reason = "a recovery code is for its owner to write down")]
+pub(crate) fn recovery_code(code: &RecoveryCode) -> &str {
+    code.secret().expose_secret()
+}
+
+/// Whether what was typed back is what was shown.
+pub(crate) fn is_same_code(typed: &RecoveryCode, shown: &RecoveryCode) -> bool {
+    recovery_code(typed) == recovery_code(shown)
 }
 
 #[derive(Serialize)]

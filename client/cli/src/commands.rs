@@ -4,17 +4,23 @@
 
 mod add;
 mod api;
+mod backup;
 mod detached;
 mod exec;
+mod export;
 mod get;
+mod import;
 mod init;
 mod invalidate;
+mod key;
 mod list;
 mod lock;
 mod pages;
 mod refresh;
 mod remove;
+mod restore;
 mod rotate;
+mod slot;
 mod status;
 mod stop;
 mod unlock;
@@ -49,6 +55,12 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Remove(args) => remove::run(&daemon, args),
         Command::Lock => lock::run(&daemon),
         Command::Unlock(args) => unlock::run(&daemon, &args),
+        Command::Slot(args) => slot::run(&daemon, args.command),
+        Command::Rekey(args) => slot::rekey(&daemon, args),
+        Command::Backup(args) => backup::run(&daemon, &args),
+        Command::Restore(args) => restore::run(&daemon, &args),
+        Command::Export(args) => export::run(&daemon, args),
+        Command::Import(args) => import::run(&daemon, &args),
         Command::Stop => stop::run(&daemon),
         Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),

@@ -76,7 +76,7 @@ impl ExitCode {
             Self::Unavailable => "Procurify cannot be reached or fails",
             Self::Deadline => "the deadline passed",
             Self::Throttled => "Procurify asks for patience, or the budget of token requests is spent",
-            Self::Conflict => "it exists already, or there is nothing to rotate",
+            Self::Conflict => "it exists already, or is not there to be rotated, removed or opened",
             Self::NotStored => "the vault is damaged, full, or could not be written durably",
             Self::Busy => "the daemon is busy or stopping: try again",
             Self::ApiError => "api: Procurify answered, with another status than 2xx",
@@ -98,12 +98,12 @@ impl ExitCode {
         match code {
             RefusalCode::NO_VAULT | RefusalCode::LOCKED | RefusalCode::WRONG_KEY => Self::Locked,
             RefusalCode::UNKNOWN_CREDENTIAL => Self::UnknownCredential,
-            RefusalCode::VAULT_EXISTS => Self::Conflict,
+            RefusalCode::VAULT_EXISTS | RefusalCode::SLOT => Self::Conflict,
             RefusalCode::VAULT_FULL => Self::NotStored,
             RefusalCode::REJECTED => Self::Rejected,
             RefusalCode::THROTTLED | RefusalCode::BUDGET_SPENT => Self::Throttled,
             RefusalCode::DEADLINE => Self::Deadline,
-            RefusalCode::BUSY | RefusalCode::STOPPING => Self::Busy,
+            RefusalCode::BUSY | RefusalCode::STOPPING | RefusalCode::CHANGED => Self::Busy,
             _ => match code.class() {
                 RefusalClass::Denied => Self::Denied,
                 RefusalClass::Vault => Self::NotStored,
@@ -163,6 +163,14 @@ impl Failure {
                 Self::Told { code, message: format!("{what}: {message}"), hint }
             }
             other => other,
+        }
+    }
+
+    /// What happened, for who goes on all the same.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Told { message, .. } => message.clone(),
+            Self::StdoutClosed | Self::CommandLine(_) => String::new(),
         }
     }
 
@@ -277,6 +285,7 @@ mod tests {
             RefusalCode::DENIED => ExitCode::Denied,
             RefusalCode::NO_VAULT | RefusalCode::LOCKED | RefusalCode::WRONG_KEY => ExitCode::Locked,
             RefusalCode::VAULT_EXISTS
+            | RefusalCode::SLOT
             | RefusalCode::CREDENTIAL_EXISTS
             | RefusalCode::NOTHING_TO_ROTATE
             | RefusalCode::STAGED_PAIR_EXISTS => ExitCode::Conflict,
@@ -290,8 +299,9 @@ mod tests {
             RefusalCode::UPSTREAM_UNAVAILABLE => ExitCode::Unavailable,
             RefusalCode::THROTTLED | RefusalCode::BUDGET_SPENT => ExitCode::Throttled,
             RefusalCode::DEADLINE => ExitCode::Deadline,
-            RefusalCode::BUSY | RefusalCode::STOPPING => ExitCode::Busy,
-            RefusalCode::MALFORMED
+            RefusalCode::BUSY | RefusalCode::STOPPING | RefusalCode::CHANGED => ExitCode::Busy,
+            RefusalCode::UPLOAD
+            | RefusalCode::MALFORMED
             | RefusalCode::TOO_LARGE
             | RefusalCode::UNKNOWN_REQUEST
             | RefusalCode::INTERNAL => ExitCode::Other,

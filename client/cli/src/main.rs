@@ -14,6 +14,7 @@ mod demo;
 mod exit;
 mod http;
 mod proxy;
+mod records;
 mod report;
 mod say;
 mod secret_input;

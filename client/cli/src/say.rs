@@ -1,6 +1,6 @@
 //! Words for whoever runs the command: results on stdout, everything beside them on stderr.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use crate::exit::{ExitCode, Failure};
 use crate::text;
@@ -27,6 +27,41 @@ pub(crate) fn warning(warning: &str) {
 /// Something that a person may like to know, on stderr.
 pub(crate) fn note(note: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text::paragraphs(note));
+}
+
+/// How far long work has come, on stderr where that is a terminal.
+pub(crate) struct Progress {
+    doing: String,
+    whole: usize,
+    done: usize,
+    shown: usize,
+    is_shown: bool,
+}
+
+impl Progress {
+    /// Work of so many parts.
+    pub(crate) fn new(doing: &str, whole: usize) -> Self {
+        let is_shown = io::stderr().is_terminal();
+        Self { doing: doing.to_owned(), whole, done: 0, shown: 0, is_shown }
+    }
+
+    /// So many parts are done.
+    pub(crate) fn advance(&mut self, parts: usize) {
+        self.done += parts;
+        let percent = self.done * 100 / self.whole.max(1);
+        if self.is_shown && percent > self.shown {
+            self.shown = percent;
+            let _ = write!(io::stderr().lock(), "\r{} ... {percent} %", self.doing);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown && self.shown > 0 {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
 }
 
 fn lost(error: &io::Error) -> Failure {

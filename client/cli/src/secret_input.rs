@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use procurify_token_protocol::{ClientSecret, Passphrase};
+use procurify_token_protocol::{ClientSecret, Passphrase, RecoveryCode, UnlockWith};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -62,10 +62,61 @@ pub(crate) fn new_passphrase() -> Result<Passphrase, Failure> {
     }
 }
 
-/// The passphrase of a vault, typed.
-pub(crate) fn known_passphrase() -> Result<Passphrase, Failure> {
+/// A passphrase that a vault has, typed.
+pub(crate) fn known_passphrase(question: &str) -> Result<UnlockWith, Failure> {
     needs_terminal()?;
-    passphrase(terminal::ask_masked("Passphrase: ")?)
+    passphrase(terminal::ask_masked(question)?).map(UnlockWith::Passphrase)
+}
+
+/// A recovery code, typed. One that is mistyped is asked for again.
+pub(crate) fn known_recovery_code() -> Result<UnlockWith, Failure> {
+    needs_terminal()?;
+    loop {
+        match RecoveryCode::parse(&terminal::ask_masked("Recovery code: ")?) {
+            Ok(code) => return Ok(UnlockWith::RecoveryCode(code)),
+            Err(error) => say::note(&format!("{error}. Once more:")),
+        }
+    }
+}
+
+/// A passphrase or a recovery code, typed: what is meant as a code and mistyped is asked for again.
+pub(crate) fn known_key(question: &str) -> Result<UnlockWith, Failure> {
+    needs_terminal()?;
+    loop {
+        match key(terminal::ask_masked(question)?) {
+            Ok(key) => return Ok(key),
+            Err(Failure::Told { message, .. }) => say::note(&format!("{message}. Once more:")),
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// A recovery code on stdin.
+pub(crate) fn recovery_code_from_stdin() -> Result<UnlockWith, Failure> {
+    let code = RecoveryCode::parse(&from_stdin()?);
+    code.map(UnlockWith::RecoveryCode).map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))
+}
+
+/// A passphrase or a recovery code on stdin.
+pub(crate) fn key_from_stdin() -> Result<UnlockWith, Failure> {
+    key(without_line_end(&from_stdin()?))
+}
+
+/// Passphrases and recovery codes on stdin, one to a line.
+#[expect(clippy::disallowed_methods, reason = "the lines are parted here")]
+pub(crate) fn keys_from_stdin() -> Result<Vec<UnlockWith>, Failure> {
+    let text = from_stdin()?;
+    text.expose_secret().lines().filter(|line| !line.is_empty()).map(|line| key(line.into())).collect()
+}
+
+fn key(text: SecretString) -> Result<UnlockWith, Failure> {
+    if RecoveryCode::is_meant(&text) {
+        let code = RecoveryCode::parse(&text);
+        return code
+            .map(UnlockWith::RecoveryCode)
+            .map_err(|error| Failure::new(ExitCode::Usage, error.to_string()));
+    }
+    passphrase(text).map(UnlockWith::Passphrase)
 }
 
 /// The passphrase on stdin, without its line end.
@@ -81,8 +132,11 @@ fn needs_terminal() -> Result<(), Failure> {
     if terminal::is_interactive() {
         return Ok(());
     }
-    Err(Failure::new(ExitCode::Usage, "stdin is not a terminal, so nobody can be asked for the passphrase")
-        .hint("give it by --passphrase-stdin"))
+    Err(Failure::new(
+        ExitCode::Usage,
+        "stdin is not a terminal, so nobody can be asked for a passphrase or recovery code",
+    )
+    .hint("give it by --passphrase-stdin, --recovery-code-stdin or --key-stdin, whichever the command has"))
 }
 
 fn from_stdin() -> Result<SecretString, Failure> {

@@ -16,6 +16,12 @@ pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal()
 }
 
+/// Shows something on the terminal itself, whatever stdout is.
+pub(crate) fn show(text: &str) -> Result<(), Failure> {
+    let mut terminal = OpenOptions::new().write(true).open(TERMINAL).map_err(|error| unasked(&error))?;
+    terminal.write_all(text.as_bytes()).map_err(|error| unasked(&error))
+}
+
 /// Asks, and takes one line.
 pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     let terminal =

@@ -51,6 +51,18 @@ pub(crate) fn append_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
+/// Whether stdout leads into another program: not to a terminal, a file or a device.
+pub(crate) fn stdout_is_pipe() -> bool {
+    use rustix::fs::FileType;
+    rustix::fs::fstat(io::stdout())
+        .is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket))
+}
+
+/// Makes the names in a folder safe from a power loss.
+pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
 /// Whether others than its owner may read an open file.
 pub(crate) fn others_may_read(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.mode() & 0o044 != 0)

@@ -189,6 +189,43 @@ impl Cache {
         })
     }
 
+    /// Seals everything that is kept for `names` under other keys, and forgets the rest.
+    ///
+    /// # Errors
+    /// [`CacheError::Storage`]; what is stored from then on is sealed under the new keys all the same.
+    pub fn rekey(
+        &mut self,
+        keys: CacheKeys,
+        names: impl IntoIterator<Item = impl Borrow<CredentialName>>,
+    ) -> Result<(), CacheError> {
+        let old = std::mem::replace(&mut self.keys, keys);
+        let new = &self.keys;
+        self.write(|transaction| {
+            let mut tokens = transaction.open_table(TOKENS)?;
+            let mut histories = transaction.open_table(HISTORIES)?;
+            let mut resealed = Vec::new();
+            for name in names {
+                let (from, to) = (old.hashed_name(name.borrow()), new.hashed_name(name.borrow()));
+                let token = tokens.get(&from)?.map(|sealed| old.open_token(&from, sealed.value()));
+                let history = histories.get(&from)?.map(|sealed| old.open_history(&from, sealed.value()));
+                let token = token.and_then(Result::ok).map(|record| new.seal_token(&to, &record));
+                let history = history.and_then(Result::ok).map(|record| new.seal_history(&to, &record));
+                resealed.push((to, token, history));
+            }
+            tokens.retain(|_, _| false)?;
+            histories.retain(|_, _| false)?;
+            for (hashed, token, history) in &resealed {
+                if let Some(sealed) = token {
+                    tokens.insert(hashed, &**sealed)?;
+                }
+                if let Some(sealed) = history {
+                    histories.insert(hashed, &**sealed)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Forgets all that is kept of a credential.
     ///
     /// # Errors

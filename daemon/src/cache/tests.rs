@@ -20,16 +20,17 @@ struct Home(TempDir);
 impl Home {
     fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
-        Vault::create(&home.vault(), Key::KeyFile).unwrap();
+        let slots = [procurify_token_protocol::NewSlot::KeyFile];
+        Vault::create(&home.vault(), &slots, DateTime::UNIX_EPOCH).unwrap();
         home
     }
 
     fn vault(&self) -> VaultPaths {
-        VaultPaths { vault: self.0.path().join("vault"), key_file: self.0.path().join("vault.key") }
+        VaultPaths::new(self.0.path().join("vault"), self.0.path().join("vault.key"))
     }
 
     fn keys(&self) -> CacheKeys {
-        Vault::open(&self.vault(), Key::KeyFile).unwrap().cache_keys()
+        Vault::open(&self.vault(), Key::Unattended).unwrap().cache_keys()
     }
 
     fn path(&self) -> PathBuf {

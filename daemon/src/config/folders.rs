@@ -49,8 +49,13 @@ impl Folders {
         let chosen =
             |path: &Option<AbsolutePath>, default: PathBuf| path.clone().map_or(default, PathBuf::from);
         VaultPaths {
-            vault: chosen(&config.path, self.data.join("vault")),
-            key_file: chosen(&config.key_file, self.config.join("vault.key")),
+            credential: credentials_folder().map(|folder| folder.join(CREDENTIAL)),
+            command: config.command.clone().map(|command| command.timed(config.command_timeout)),
+            generations: config.generations.into(),
+            ..VaultPaths::new(
+                chosen(&config.path, self.data.join("vault")),
+                chosen(&config.key_file, self.config.join("vault.key")),
+            )
         }
     }
 
@@ -60,4 +65,11 @@ impl Folders {
     }
 }
 
+/// Where systemd puts the credentials of a service (systemd.exec(5)).
+fn credentials_folder() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The name of the credential that holds a key file's line.
+const CREDENTIAL: &str = "procurify-token.vault-key";
 const NAME: &str = "procurify-token";

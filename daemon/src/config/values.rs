@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use tracing::level_filters::LevelFilter;
 
+use crate::vault::KeyCommand;
+
 /// A path that means the same wherever the daemon is started.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "PathBuf")]
@@ -111,6 +113,57 @@ impl TryFrom<usize> for MaxConnections {
 impl From<MaxConnections> for usize {
     fn from(number: MaxConnections) -> Self {
         number.0
+    }
+}
+
+/// How many older generations of the vault are kept: from 1 to 20.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub struct Generations(u8);
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl TryFrom<u8> for Generations {
+    type Error = &'static str;
+
+    fn try_from(number: u8) -> Result<Self, Self::Error> {
+        if (1..=20).contains(&number) { Ok(Self(number)) } else { Err("write a number from 1 to 20") }
+    }
+}
+
+impl From<Generations> for u8 {
+    fn from(number: Generations) -> Self {
+        number.0
+    }
+}
+
+/// A program with its arguments: `["pass", "show", "procurify-token"]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct CommandLine {
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl CommandLine {
+    /// The command, and how long it may take.
+    pub(super) fn timed(self, timeout: Duration) -> KeyCommand {
+        KeyCommand { program: self.program, arguments: self.arguments, timeout }
+    }
+}
+
+impl TryFrom<Vec<String>> for CommandLine {
+    type Error = &'static str;
+
+    fn try_from(mut words: Vec<String>) -> Result<Self, Self::Error> {
+        match words.first() {
+            Some(program) if !program.is_empty() => Ok(Self { program: words.remove(0), arguments: words }),
+            _ => Err("write a program and its arguments, such as [\"pass\", \"show\", \"procurify-token\"]"),
+        }
     }
 }
 

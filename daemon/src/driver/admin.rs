@@ -80,6 +80,14 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             | Request::Init { .. }
             | Request::Unlock { .. }
             | Request::Watch { .. }
+            | Request::Slots
+            | Request::AddSlot { .. }
+            | Request::Rekey { .. }
+            | Request::Backup { .. }
+            | Request::Upload(_)
+            | Request::Restore { .. }
+            | Request::Import { .. }
+            | Request::Export { .. }
             | Request::Status
             | Request::Lock
             | Request::Stop => unreachable!("these are answered elsewhere"),

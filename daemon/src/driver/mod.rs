@@ -2,13 +2,16 @@
 //!
 //! Sessions reach it through a [`Handle`]. It never waits for the network itself: token requests and slow key
 //! derivations run beside it and come back as `Event`s. The disk it does wait for, because what it reports as stored
-//! has to be stored; tokens in memory are served meanwhile, from `lookup` and by another thread.
+//! has to be stored; tokens in memory are served meanwhile, from `lookup` and by another thread. A little long: it is the one
+//! place where all that can happen comes together.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `mod.rs` | the loop, and the Keeper's actions |
 //! | `request.rs` | token requests |
 //! | `opening.rs` | making, opening and locking the vault |
+//! | `slots.rs` | what opens the vault, and its key |
+//! | `transfer.rs` | backup, restore, export, import |
 //! | `admin.rs`, `rotation.rs` | requests that change what is in it |
 //! | `keeping.rs` | what outlives the process |
 //! | `watching.rs` | those who watch a credential |
@@ -22,6 +25,8 @@ mod opening;
 mod report;
 mod request;
 mod rotation;
+mod slots;
+mod transfer;
 mod watching;
 
 use std::collections::{HashMap, HashSet};
@@ -34,10 +39,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use procurify_token_protocol::{Answer, CredentialName, Failure, Refusal, Request};
-use tokio::sync::{mpsc, oneshot, watch};
+use procurify_token_protocol::{
+    Answer, CredentialCopy, CredentialName, Description, Failure, RecoveryCode, Refusal, Request, SlotId,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use zeroize::Zeroizing;
 
+use opening::Attempt;
 use rotation::Trial;
+use transfer::ExportPass;
 
 use crate::access::Peer;
 use crate::cache::Cache;
@@ -46,7 +56,7 @@ use crate::explain;
 use crate::issuer::{Issued, TokenIssuer};
 use crate::lookup::{Lookup, Ready};
 use crate::refresh::{Action, Held, Keeper, Now, Policy, Refused, Ticket, Wait, Waiter};
-use crate::vault::{Vault, VaultError, VaultPaths};
+use crate::vault::{Kept, PreparedSlot, Vault, VaultError, VaultPaths};
 
 /// How sessions reach the driver.
 #[derive(Clone, Debug)]
@@ -60,8 +70,21 @@ impl Handle {
     /// # Errors
     /// The refusal to send; `busy` and `stopping` are the handle's own.
     pub async fn ask(&self, request: Request, peer: Peer) -> Result<Answer, Refusal> {
+        self.ask_about(request, None, peer).await
+    }
+
+    /// Has a request answered that is about what was uploaded before.
+    ///
+    /// # Errors
+    /// As for [`ask`](Self::ask).
+    pub async fn ask_about(
+        &self,
+        request: Request,
+        upload: Option<Upload>,
+        peer: Peer,
+    ) -> Result<Answer, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.commands.try_send(Command { request, peer, reply }) {
+        match self.commands.try_send(Command { request, upload, peer, reply }) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(explain::stopping())),
             Err(mpsc::error::TrySendError::Full(_)) => Err(explain::busy()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(explain::stopping()),
@@ -131,6 +154,14 @@ pub struct Driver<I, C> {
     started_at: DateTime<Utc>,
     keeper: Keeper<Arc<Ready>>,
     vault: VaultState,
+    /// Whatever was begun with the vault before it was last locked is of no more use.
+    locked: u64,
+    /// Those who came while the vault was being opened by itself.
+    held_back: Option<Vec<Command>>,
+    /// How many keys may be derived at once: each takes 64 MiB.
+    derivations: Arc<Semaphore>,
+    /// Who may have the next page of an export.
+    export: Option<ExportPass>,
     /// What was wrong when the vault was last opened.
     problems: Vec<String>,
     waiters: HashMap<Waiter, (CredentialName, Reply)>,
@@ -153,11 +184,15 @@ pub struct Driver<I, C> {
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Event> + Send>>>,
 }
 
+/// What a client has uploaded, possibly secret.
+pub type Upload = Zeroizing<Vec<u8>>;
+
 type Reply = oneshot::Sender<Result<Answer, Refusal>>;
 
 #[derive(Debug)]
 struct Command {
     request: Request,
+    upload: Option<Upload>,
     peer: Peer,
     reply: Reply,
 }
@@ -165,8 +200,6 @@ struct Command {
 #[derive(Debug)]
 enum VaultState {
     Closed,
-    /// A key is being derived.
-    Opening,
     Open(Box<OpenVault>),
 }
 
@@ -182,7 +215,12 @@ enum Event {
     Issued { ticket: Ticket, sent: Now, outcome: Result<Issued, Failure> },
     Tried { trial: Trial, outcome: Result<Issued, Failure>, reply: Reply },
     Watched { name: CredentialName, reply: Reply },
-    Opened { opened: Result<Vault, VaultError>, is_new: bool, reply: Option<Reply> },
+    Opened { opened: Result<(Vault, Option<RecoveryCode>), VaultError>, attempt: Attempt },
+    SlotPrepared { prepared: Result<PreparedSlot, Refusal>, description: Description, reply: Reply },
+    SlotsKept { kept: Result<Kept, Refusal>, without: Vec<SlotId>, reply: Reply },
+    Exporting { allowed: Result<(), Refusal>, after: Option<CredentialName>, reply: Reply },
+    Arrived { copies: Result<Vec<CredentialCopy>, Refusal>, reply: Reply },
+    Answered { answer: Result<Answer, Refusal>, reply: Reply },
 }
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
@@ -194,6 +232,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             started_at: now.wall,
             keeper: Keeper::new(parts.policy.clone()),
             vault: VaultState::Closed,
+            locked: 0,
+            held_back: None,
+            derivations: Arc::new(Semaphore::new(MOST_DERIVATIONS)),
+            export: None,
             problems: Vec::new(),
             waiters: HashMap::new(),
             next_waiter: 0,
@@ -214,6 +256,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// Serves until it is told to stop. Token requests that are out by then are waited for a little: what Procurify has
     /// issued should not be lost.
     pub async fn run(mut self, mut controls: mpsc::Receiver<Control<I>>) {
+        self.open_by_itself();
         loop {
             self.perform();
             let nap = self.nap();
@@ -295,7 +338,13 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 
     fn take(&mut self, command: Command) {
-        let Command { request, peer, reply } = command;
+        if let Some(held_back) = &mut self.held_back
+            && needs_the_vault(&command.request)
+        {
+            held_back.push(command);
+            return;
+        }
+        let Command { request, upload, peer, reply } = command;
         match request {
             Request::Get { name, min_ttl, deadline } => {
                 self.wait(name, Wait::Get { min_ttl }, deadline, reply);
@@ -305,8 +354,15 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
             Request::Watch { name, seen, deadline } => self.watch(name, seen, deadline, reply),
             Request::Promote { name, deadline } => self.promote(name, deadline, reply),
-            Request::Init { key } => self.open(key, true, reply),
-            Request::Unlock { key } => self.open(key, false, reply),
+            Request::Init { slots } => self.init(slots, reply),
+            Request::Unlock { key, generation } => self.unlock(key, generation, reply),
+            Request::Slots => self.slots(reply),
+            Request::AddSlot { proof, slot, description } => self.add_slot(proof, slot, description, reply),
+            Request::Rekey { without, keys } => self.rekey(without, keys, reply),
+            Request::Backup { generation, offset } => self.backup(generation, offset, reply),
+            Request::Restore { .. } => self.restore(upload, reply),
+            Request::Import { .. } => self.import(upload, reply),
+            Request::Export { proof, after } => self.export(proof, after, reply),
             request => {
                 let answer = self.administer(request, peer);
                 // Before the answer: whoever is told "done" and asks again must not find the table as it was.
@@ -344,8 +400,22 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 }
 
+/// Whether whoever asks has to wait until the vault has been opened by itself.
+fn needs_the_vault(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::Status
+            | Request::Stop
+            | Request::Slots
+            | Request::Backup { .. }
+            | Request::Init { .. }
+            | Request::Unlock { .. }
+    )
+}
+
 /// How many requests may wait for the driver; further callers are told that it is busy.
 const MOST_COMMANDS: usize = 4096;
+const MOST_DERIVATIONS: usize = 2;
 const LEAST_CROWD: usize = 64;
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);

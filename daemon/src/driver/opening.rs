@@ -1,10 +1,14 @@
 //! Making, opening and locking the vault.
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use procurify_token_protocol::{AccessToken, Answer, Refusal, TokenGrant, UnlockWith};
+use procurify_token_protocol::{
+    AccessToken, Answer, NewSlot, RecoveryCode, Refusal, SlotKind, TokenGrant, UnlockWith,
+};
 use tracing::{info, warn};
 
 use super::{Driver, Event, OpenVault, Reply, VaultState};
@@ -14,91 +18,165 @@ use crate::explain;
 use crate::issuer::TokenIssuer;
 use crate::lookup::Ready;
 use crate::refresh::{Held, Now};
-use crate::vault::{Credential, Key, Vault, VaultError, Which};
+use crate::vault::{Credential, Key, Vault, VaultError, VaultPaths, Which};
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
-    /// Opens the vault by its key file where it has one: what needs no person needs no command either.
+    /// Opens the vault where that needs no person. What may take its time, a command or a keychain, is asked once the driver
+    /// runs, and whoever comes meanwhile waits for it.
     pub fn open_at_start(&mut self) {
-        let opened = Vault::open(&self.parts.vault, Key::KeyFile);
-        match &opened {
-            Err(VaultError::Missing { .. }) => info!("there is no vault yet: procurify-token init makes one"),
-            Err(VaultError::NoSuchSlot { .. }) => {
-                info!("the vault waits for its passphrase: procurify-token unlock");
-            }
-            Err(error) => {
-                let problem = format!("The vault is not open. {error}");
-                warn!("{problem}");
-                self.problems.push(problem);
-            }
-            Ok(_) => {}
+        let kinds = Vault::slots_at(&self.parts.vault).unwrap_or_default();
+        if kinds.iter().any(|slot| matches!(slot.kind, SlotKind::Command | SlotKind::Keychain)) {
+            self.held_back = Some(Vec::new());
+            return;
         }
-        if opened.is_ok() {
-            self.finish_opening(opened, false, None);
-            // Whoever is told that the daemon is ready finds the kept tokens in the table.
-            self.perform();
+        let opened = Vault::open(&self.parts.vault, Key::Unattended);
+        self.opened_by_itself(opened);
+        // Whoever is told that the daemon is ready finds the kept tokens in the table.
+        self.perform();
+    }
+
+    /// Begins what [`open_at_start`](Self::open_at_start) has left.
+    pub(super) fn open_by_itself(&mut self) {
+        if self.held_back.is_some() {
+            let attempt = Attempt { locked: self.locked, purpose: Purpose::ByItself };
+            self.attempt(attempt, |paths| Ok((Vault::open(paths, Key::Unattended)?, None)));
         }
     }
 
-    /// Makes or opens the vault. A passphrase takes its time, beside the driver.
-    pub(super) fn open(&mut self, key: UnlockWith, is_new: bool, reply: Reply) {
-        let answer = match &self.vault {
-            VaultState::Closed => None,
-            VaultState::Opening => Some(Err(explain::busy())),
-            VaultState::Open(_) if is_new => {
-                let exists = VaultError::Exists { path: self.parts.vault.vault.clone() };
-                Some(Err(explain::vault(&exists)))
+    fn opened_by_itself(&mut self, opened: Result<Vault, VaultError>) {
+        match opened {
+            Ok(vault) => {
+                if let Err(error) = self.settle_in(vault) {
+                    self.problem(format!("The vault is not open. {error}"));
+                }
             }
-            VaultState::Open(_) => Some(Ok(Answer::Done)),
+            Err(VaultError::Missing { .. }) => info!("there is no vault yet: procurify-token init makes one"),
+            Err(VaultError::OnlyByPerson { .. }) => {
+                info!("the vault waits for a person: procurify-token unlock");
+            }
+            Err(error) => self.problem(format!("The vault is not open. {error}")),
+        }
+    }
+
+    fn problem(&mut self, problem: String) {
+        warn!("{problem}");
+        self.problems.push(problem);
+    }
+
+    /// Makes a vault, beside the driver.
+    pub(super) fn init(&mut self, slots: Vec<NewSlot>, reply: Reply) {
+        let kinds: Vec<_> = slots.iter().map(std::mem::discriminant).collect();
+        let is_sound = !kinds.is_empty() && (1..kinds.len()).all(|at| !kinds[..at].contains(&kinds[at]));
+        let now = self.parts.clock.now().wall;
+        let refusal = match &self.vault {
+            _ if !is_sound => Some(explain::no_slots()),
+            VaultState::Open(_) => {
+                let exists = VaultError::Exists { path: self.parts.vault.vault.clone() };
+                Some(explain::vault(&exists))
+            }
+            VaultState::Closed => None,
         };
-        if let Some(answer) = answer {
-            let _ = reply.send(answer);
+        if let Some(refusal) = refusal {
+            let _ = reply.send(Err(refusal));
             return;
         }
-        self.vault = VaultState::Opening;
-        let paths = self.parts.vault.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let key = match &key {
-                UnlockWith::KeyFile => Key::KeyFile,
-                UnlockWith::Passphrase(passphrase) => Key::Passphrase(passphrase),
-            };
-            if is_new { Vault::create(&paths, key) } else { Vault::open(&paths, key) }
+        let has_key_file = slots.iter().any(|slot| matches!(slot, NewSlot::KeyFile));
+        let attempt = Attempt { locked: self.locked, purpose: Purpose::Init { has_key_file, reply } };
+        self.attempt(attempt, move |paths| Vault::create(paths, &slots, now));
+    }
+
+    /// Opens the vault, beside the driver.
+    pub(super) fn unlock(&mut self, key: UnlockWith, generation: u8, reply: Reply) {
+        if let VaultState::Open(_) = &self.vault {
+            let is_open = if generation == 0 { Ok(Answer::Done) } else { Err(explain::open_already()) };
+            let _ = reply.send(is_open);
+            return;
+        }
+        let attempt = Attempt { locked: self.locked, purpose: Purpose::Unlock { generation, reply } };
+        self.attempt(attempt, move |paths| {
+            Ok((Vault::open_generation(paths, Key::from(&key), generation)?, None))
         });
+    }
+
+    /// Tries something that takes its time. Others may try at the same moment; who errs pays for it alone, with a pause.
+    fn attempt(
+        &mut self,
+        attempt: Attempt,
+        work: impl FnOnce(&VaultPaths) -> Result<(Vault, Option<RecoveryCode>), VaultError> + Send + 'static,
+    ) {
+        let derived = self.derived(work);
         self.running.push(Box::pin(async move {
-            let opened = work.await.expect("opening a vault does not panic");
-            Event::Opened { opened, is_new, reply: Some(reply) }
+            let opened = derived.await;
+            if matches!(opened, Err(VaultError::WrongKey { kind, .. }) if !kind.is_unattended()) {
+                tokio::time::sleep(PAUSE_AFTER_WRONG_KEY).await;
+            }
+            Event::Opened { opened, attempt }
         }));
+    }
+
+    /// Has something done that derives keys or asks other programs, beside the driver and no more than a few at once.
+    pub(super) fn derived<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&VaultPaths) -> T + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = T> + Send>> {
+        let (paths, derivations) = (self.parts.vault.clone(), Arc::clone(&self.derivations));
+        Box::pin(async move {
+            let _permit = derivations.acquire_owned().await.expect("the semaphore is never closed");
+            let done = tokio::task::spawn_blocking(move || work(&paths)).await;
+            done.expect("work with the vault does not panic")
+        })
     }
 
     pub(super) fn finish_opening(
         &mut self,
-        opened: Result<Vault, VaultError>,
-        is_new: bool,
-        reply: Option<Reply>,
+        opened: Result<(Vault, Option<RecoveryCode>), VaultError>,
+        attempt: Attempt,
     ) {
-        let answer = match opened {
-            Ok(vault) => {
-                self.settle_in(vault);
-                let path = |path: &Path| path.display().to_string();
-                let paths = &self.parts.vault;
-                if is_new {
-                    let key_file = paths.key_file.exists().then(|| path(&paths.key_file));
-                    Ok(Answer::Initialised { vault: path(&paths.vault), key_file })
-                } else {
-                    Ok(Answer::Done)
+        let Attempt { locked, purpose } = attempt;
+        let is_of_use = locked == self.locked;
+        match purpose {
+            Purpose::ByItself => {
+                // A person may have been faster.
+                if is_of_use && matches!(self.vault, VaultState::Closed) {
+                    self.opened_by_itself(opened.map(|(vault, _)| vault));
+                    self.perform();
+                }
+                for command in self.held_back.take().into_iter().flatten() {
+                    self.take(command);
                 }
             }
-            Err(error) => {
-                self.vault = VaultState::Closed;
-                Err(explain::vault(&error))
+            Purpose::Init { has_key_file, reply } => {
+                let made =
+                    opened.map_err(|error| explain::vault(&error)).and_then(|(vault, recovery_code)| {
+                        self.settle_in(vault).map_err(|error| explain::vault(&error))?;
+                        let path = |path: &Path| path.display().to_string();
+                        let VaultPaths { vault, key_file, .. } = &self.parts.vault;
+                        let key_file = has_key_file.then(|| path(key_file));
+                        Ok(Answer::Initialised { vault: path(vault), key_file, recovery_code })
+                    });
+                self.perform();
+                let _ = reply.send(made);
             }
-        };
-        if let Some(reply) = reply {
-            let _ = reply.send(answer);
+            Purpose::Unlock { generation, reply } => {
+                let outcome = match (opened, &self.vault) {
+                    (Err(error), _) => Err(explain::vault(&error)),
+                    (Ok(_), _) if !is_of_use => Err(explain::locked()),
+                    (Ok(_), VaultState::Open(_)) if generation > 0 => Err(explain::open_already()),
+                    (Ok(_), VaultState::Open(_)) => Ok(Answer::Done),
+                    (Ok((vault, _)), VaultState::Closed) => match self.settle_in(vault) {
+                        Ok(()) => Ok(Answer::Done),
+                        Err(error) => Err(explain::vault(&error)),
+                    },
+                };
+                self.perform();
+                let _ = reply.send(outcome);
+            }
         }
     }
 
     /// Takes an open vault into use: its credentials to the Keeper, with the tokens that an earlier run left.
-    fn settle_in(&mut self, vault: Vault) {
+    fn settle_in(&mut self, mut vault: Vault) -> Result<(), VaultError> {
+        vault.settle()?;
         self.problems.clear();
         let now = self.parts.clock.now();
         let mut cache = match Cache::open(&self.parts.cache, vault.cache_keys()) {
@@ -140,6 +218,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             warn!(%error, "tokens of credentials that are gone stay in the cache");
         }
         self.vault = VaultState::Open(Box::new(OpenVault { vault, cache }));
+        Ok(())
     }
 
     /// Lets go of the vault key and every token. What the cache holds stays, sealed.
@@ -147,6 +226,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.keeper.close();
         self.perform();
         self.by_wall_clock.clear();
+        self.export = None;
+        self.locked += 1;
         self.vault = VaultState::Closed;
     }
 
@@ -154,12 +235,11 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let paths = &self.parts.vault;
         match &mut self.vault {
             VaultState::Open(open) => Ok(open),
-            VaultState::Opening => Err(explain::locked()),
             VaultState::Closed if paths.vault.exists() => Err(explain::locked()),
-            VaultState::Closed if paths.previous().exists() => {
-                Err(explain::only_previous(&paths.vault, &paths.previous()))
-            }
-            VaultState::Closed => Err(explain::no_vault()),
+            VaultState::Closed => match Vault::generations_at(paths).first() {
+                Some(older) => Err(explain::only_older(&paths.vault, older)),
+                None => Err(explain::no_vault()),
+            },
         }
     }
 }
@@ -183,5 +263,20 @@ fn has_version(credential: &Credential, version: u64) -> bool {
     pairs.into_iter().filter_map(|which| credential.pair(which)).any(|pair| pair.version == version)
 }
 
+/// Something that was tried with the vault's files, and for whom.
+pub(super) struct Attempt {
+    /// How often the vault had been locked when it began.
+    locked: u64,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    ByItself,
+    Init { has_key_file: bool, reply: Reply },
+    Unlock { generation: u8, reply: Reply },
+}
+
+/// How much later a wrong passphrase or recovery code is answered.
+const PAUSE_AFTER_WRONG_KEY: Duration = Duration::from_secs(1);
 /// By how much clocks may differ that are right.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);

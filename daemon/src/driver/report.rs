@@ -1,7 +1,8 @@
 //! What is known of credentials and of the daemon, for people and programs that look.
 
 use procurify_token_protocol::{
-    Answer, CredentialName, CredentialStatus, DaemonStatus, TokenStatus, VaultState as WireVaultState,
+    Answer, CredentialName, CredentialStatus, DaemonStatus, MemoryProtection, Sandbox, TokenStatus,
+    VaultState as WireVaultState,
 };
 
 use super::{Driver, VaultState};
@@ -15,7 +16,6 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn daemon_status(&self) -> DaemonStatus {
         let (vault, credentials) = match &self.vault {
             VaultState::Open(open) => (WireVaultState::Open, open.vault.credentials().count()),
-            VaultState::Opening => (WireVaultState::Locked, 0),
             VaultState::Closed if self.parts.vault.vault.exists() => (WireVaultState::Locked, 0),
             VaultState::Closed => (WireVaultState::Missing, 0),
         };
@@ -28,6 +28,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             credentials: count(credentials),
             with_token: count(self.keeper.count_valid()),
             extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),
+            memory: MemoryProtection::None,
+            core_dumps_forbidden: false,
+            sandbox: Sandbox::None,
             warnings: {
                 let skew = self.skew.map(explain::skewed);
                 let mut short: Vec<_> = self.keeper.short_of_budget().collect();

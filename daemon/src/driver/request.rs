@@ -74,7 +74,27 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 let _ = reply.send(self.watched(&name).map(|state| Answer::Watched(Box::new(state))));
             }
             Event::Tried { trial, outcome, reply } => self.finish_promotion(&trial, outcome, reply),
-            Event::Opened { opened, is_new, reply } => self.finish_opening(opened, is_new, reply),
+            Event::Opened { opened, attempt } => self.finish_opening(opened, attempt),
+            Event::SlotPrepared { prepared, description, reply } => {
+                let added = prepared.and_then(|prepared| self.slot_added(prepared, description));
+                let _ = reply.send(added);
+            }
+            Event::SlotsKept { kept, without, reply } => {
+                let rekeyed = kept.and_then(|kept| self.rekeyed(&kept, &without));
+                let _ = reply.send(rekeyed);
+            }
+            Event::Exporting { allowed, after, reply } => {
+                let page = allowed.and_then(|()| self.exported(after.as_ref()));
+                let _ = reply.send(page);
+            }
+            Event::Arrived { copies, reply } => {
+                let imported = copies.and_then(|copies| self.imported(copies));
+                self.perform();
+                let _ = reply.send(imported);
+            }
+            Event::Answered { answer, reply } => {
+                let _ = reply.send(answer);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 use std::sync::Mutex;
 
 use procurify_token_protocol::{
-    Activity, BaseUrl, CredentialStatus, DaemonStatus, FailureCode, NewCredential, RefreshMode, RefusalCode,
-    TokenUrl, UnlockWith, VaultState as WireVaultState,
+    Activity, BaseUrl, CredentialStatus, DaemonStatus, FailureCode, NewCredential, NewSlot, RefreshMode,
+    RefusalCode, TokenUrl, UnlockWith, VaultState as WireVaultState,
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -97,7 +97,7 @@ impl Daemon {
             issuer: Arc::clone(issuer),
             clock,
             policy: Policy { rate: 1000, ..Policy::default() },
-            vault: VaultPaths { vault: path("data/vault"), key_file: path("config/vault.key") },
+            vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
             cache: path("state/tokens.redb"),
             extra_ca: None,
             warnings: Vec::new(),
@@ -118,7 +118,7 @@ impl Daemon {
     /// With a vault and a credential `acme`, whose first token is `first`.
     async fn enrolled() -> Self {
         let daemon = Self::start();
-        daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+        daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
         daemon.issuer.prepare(&[Ok("first")]);
         daemon.add("acme").await.unwrap();
         assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
@@ -212,9 +212,9 @@ async fn without_a_vault_everything_but_status_and_init_is_refused() {
     assert_eq!(daemon.token("acme").await, Err(RefusalCode::NO_VAULT));
     assert_eq!(daemon.add("acme").await.unwrap_err().code, RefusalCode::NO_VAULT);
     assert_eq!(daemon.status().await.vault, WireVaultState::Missing);
-    let made = daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    let made = daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
     assert!(matches!(made, Answer::Initialised { key_file: Some(_), .. }));
-    let again = daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap_err();
+    let again = daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap_err();
     assert_eq!(again.code, RefusalCode::VAULT_EXISTS);
 }
 
@@ -243,7 +243,7 @@ async fn a_lock_takes_the_tokens_out_of_reach_and_an_unlock_brings_them_back_wit
     assert_eq!(daemon.token("acme").await, Err(RefusalCode::LOCKED));
     assert_eq!(daemon.ask(Request::Lock).await.unwrap_err().code, RefusalCode::LOCKED);
     assert_eq!(daemon.status().await.vault, WireVaultState::Locked);
-    daemon.ask(Request::Unlock { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.ask(Request::Unlock { key: UnlockWith::Unattended, generation: 0 }).await.unwrap();
     assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
     assert_eq!(daemon.issuer.asked().len(), 1);
 }
@@ -251,7 +251,7 @@ async fn a_lock_takes_the_tokens_out_of_reach_and_an_unlock_brings_them_back_wit
 #[tokio::test]
 async fn a_rejected_credential_stays_stored_and_says_what_to_do() {
     let daemon = Daemon::start();
-    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
     daemon.issuer.prepare(&[Err(FailureCode::CREDENTIALS_REJECTED)]);
     daemon.add("acme").await.unwrap();
     assert_eq!(daemon.token("acme").await, Err(RefusalCode::REJECTED));
@@ -330,7 +330,7 @@ async fn a_token_from_the_future_was_written_down_by_a_wrong_clock() {
 #[tokio::test]
 async fn whoever_waits_when_the_daemon_stops_is_told_so() {
     let daemon = Daemon::start();
-    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
     daemon.issuer.prepare(&[Err(FailureCode::NOT_CONNECTED)]);
     daemon.add("acme").await.unwrap();
     let stop = async {
@@ -407,7 +407,7 @@ async fn an_invalidated_token_is_replaced_once_and_never_comes_back() {
 #[tokio::test]
 async fn a_long_list_comes_in_pages() {
     let daemon = Daemon::start();
-    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
     for n in 0..105 {
         daemon.add(&format!("c{n:03}")).await.unwrap();
     }
@@ -430,15 +430,19 @@ async fn a_long_list_comes_in_pages() {
 async fn a_wrong_passphrase_is_refused_and_the_right_one_opens() {
     let passphrase = |text: &str| procurify_token_protocol::Passphrase::new(text.into()).unwrap();
     let daemon = Daemon::start();
-    let key = UnlockWith::Passphrase(passphrase("right"));
-    let made = daemon.ask(Request::Init { key }).await.unwrap();
+    let slots = vec![NewSlot::Passphrase(passphrase("right"))];
+    let made = daemon.ask(Request::Init { slots }).await.unwrap();
     assert!(matches!(made, Answer::Initialised { key_file: None, .. }));
     daemon.ask(Request::Lock).await.unwrap();
-    let wrong = daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("wrong")) }).await;
+    let wrong =
+        daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("wrong")), generation: 0 }).await;
     assert_eq!(wrong.unwrap_err().code, RefusalCode::WRONG_KEY);
-    let no_key_file = daemon.ask(Request::Unlock { key: UnlockWith::KeyFile }).await;
+    let no_key_file = daemon.ask(Request::Unlock { key: UnlockWith::Unattended, generation: 0 }).await;
     assert_eq!(no_key_file.unwrap_err().code, RefusalCode::WRONG_KEY);
-    daemon.ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("right")) }).await.unwrap();
+    daemon
+        .ask(Request::Unlock { key: UnlockWith::Passphrase(passphrase("right")), generation: 0 })
+        .await
+        .unwrap();
     assert_eq!(daemon.status().await.vault, WireVaultState::Open);
 }
 
@@ -513,7 +517,7 @@ async fn a_spent_budget_and_its_reason_outlive_a_restart() {
 #[tokio::test]
 async fn a_bar_outlives_a_restart_but_not_other_client_credentials() {
     let daemon = Daemon::start();
-    daemon.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
     daemon.issuer.prepare(&[Err(FailureCode::CREDENTIALS_REJECTED)]);
     daemon.add("acme").await.unwrap();
     assert_eq!(daemon.token("acme").await, Err(RefusalCode::REJECTED));
@@ -661,13 +665,10 @@ async fn once_it_is_replaced_a_token_of_an_earlier_boot_makes_no_other_hang_on_t
 async fn what_is_kept_of_credentials_that_are_gone_goes_at_the_next_start() {
     let daemon = Daemon::enrolled().await;
     let (folder, clock) = daemon.stop().await;
-    let paths = VaultPaths {
-        vault: folder.path().join("data/vault"),
-        key_file: folder.path().join("config/vault.key"),
-    };
+    let paths = VaultPaths::new(folder.path().join("data/vault"), folder.path().join("config/vault.key"));
     let path = folder.path().join("state/tokens.redb");
     let (name, gone): (CredentialName, CredentialName) = ("acme".parse().unwrap(), "gone".parse().unwrap());
-    let keys = || Vault::open(&paths, crate::vault::Key::KeyFile).unwrap().cache_keys();
+    let keys = || Vault::open(&paths, crate::vault::Key::Unattended).unwrap().cache_keys();
     let stamp = crate::clock::Stamp::of(&clock);
     let (mut cache, _) = Cache::open(&path, keys()).unwrap();
     let (token, _) = cache.load(&name, &stamp).token.unwrap();

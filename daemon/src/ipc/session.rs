@@ -12,15 +12,15 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
-use procurify_token_protocol::{Answer, Refusal, Request};
+use procurify_token_protocol::{Answer, MOST_IN_UPLOAD, Refusal, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use crate::access::{Access, Peer, Verb};
 use crate::clock::Clock;
-use crate::driver::Handle;
+use crate::driver::{Handle, Upload};
 use crate::explain;
 use crate::lookup::Lookup;
 
@@ -35,6 +35,8 @@ pub struct Service<C> {
     pub driver: Handle,
     /// The time.
     pub clock: C,
+    /// Who may upload: one connection at a time.
+    pub uploads: Arc<Semaphore>,
     /// True once nothing more is answered.
     pub stopping: watch::Receiver<bool>,
 }
@@ -45,7 +47,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     C: Clock,
 {
-    let mut session = Session { stream, peer, service, pending: FuturesUnordered::new() };
+    let mut session = Session { stream, peer, service, pending: FuturesUnordered::new(), uploading: None };
     session.run().await;
 }
 
@@ -54,6 +56,8 @@ struct Session<S, C> {
     peer: Peer,
     service: Arc<Service<C>>,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
+    /// What was uploaded so far, and the right to.
+    uploading: Option<(Upload, OwnedSemaphorePermit)>,
 }
 
 type Frame = Zeroizing<Vec<u8>>;
@@ -160,9 +164,42 @@ where
             codec::readdress(&mut reply, request_id);
             return self.send(&reply).await;
         }
+        let request = match request {
+            Request::Upload(piece) => {
+                let taken = self.take_upload(piece.bytes());
+                return self.send(&encode(request_id, &taken.map(|()| Answer::Done))).await;
+            }
+            request => request,
+        };
+        let upload = match request {
+            Request::Restore { length } | Request::Import { length } => {
+                // Where a connection broke and was made anew, a part may be missing.
+                self.uploading.take().filter(|(upload, _)| upload.len() as u64 == length)
+            }
+            _ => None,
+        };
         let driver = self.service.driver.clone();
         let peer = self.peer;
-        self.pending.push(Box::pin(async move { encode(request_id, &driver.ask(request, peer).await) }));
+        self.pending.push(Box::pin(async move {
+            // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
+            let (upload, _permit) = upload.unzip();
+            encode(request_id, &driver.ask_about(request, upload, peer).await)
+        }));
+        Ok(())
+    }
+
+    fn take_upload(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let (mut upload, permit) = if let Some(uploading) = self.uploading.take() {
+            uploading
+        } else {
+            let permit = Arc::clone(&self.service.uploads).try_acquire_owned();
+            (Upload::default(), permit.map_err(|_| explain::busy())?)
+        };
+        if upload.len() + bytes.len() > MOST_IN_UPLOAD {
+            return Err(explain::upload_too_large());
+        }
+        upload.extend_from_slice(bytes);
+        self.uploading = Some((upload, permit));
         Ok(())
     }
 

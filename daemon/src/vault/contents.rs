@@ -13,7 +13,7 @@
 //! pair and in no other.
 //!
 //! The changes here are made to a copy in memory. That a change is on the disk before it counts is not this room's
-//! affair.
+//! affair. A little long, because whatever opens or seals a client secret is to be seen in one place.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use procurify_token_protocol::{
-    Audience, BaseUrl, BodyEncoding, ClientId, ClientSecret, CredentialName, Description, NewCredential,
-    TokenUrl,
+    Audience, BaseUrl, BodyEncoding, ClientId, ClientSecret, CredentialCopy, CredentialName, Description,
+    NewCredential, PairCopy, TokenUrl,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -207,6 +207,81 @@ impl Contents {
             key.open(Purpose::ClientSecret, &place, &pair.secret.0).map_err(|_| SecretError::Damaged)?;
         let text = SecretString::from(str::from_utf8(&plaintext).map_err(|_| SecretError::Damaged)?);
         ClientSecret::new(&text).map_err(|_| SecretError::Damaged)
+    }
+
+    /// Stores credentials with everything that was kept for them elsewhere.
+    pub(super) fn take_in(
+        &mut self,
+        key: &VaultKey,
+        copy: CredentialCopy,
+        now: DateTime<Utc>,
+    ) -> Result<(), ChangeError> {
+        let CredentialCopy { credential, added_at, staged, previous } = copy;
+        let name = credential.name.clone();
+        let added_at = added_at.unwrap_or(now);
+        // In the order in which they once came: an older pair has a smaller version.
+        let pair = |contents: &mut Self, pair: Option<PairCopy>| {
+            pair.map(|pair| {
+                contents.new_pair(key, &name, pair.client_id, &pair.client_secret, added_at).into()
+            })
+        };
+        let previous = pair(self, previous);
+        self.add(key, credential, added_at)?;
+        let staged = pair(self, staged);
+        let stored = self.get_mut(&name)?;
+        (stored.previous, stored.staged) = (previous, staged);
+        Ok(())
+    }
+
+    /// Everything of one credential, opened.
+    pub(super) fn copy(
+        &self,
+        key: &VaultKey,
+        credential: &Credential,
+    ) -> Result<CredentialCopy, SecretError> {
+        let name = &credential.name;
+        let open = |which, pair: Option<&Pair>| {
+            pair.map(|pair| {
+                let client_secret = self.client_secret(key, name, which)?;
+                Ok(PairCopy { client_id: pair.client_id.clone(), client_secret })
+            })
+            .transpose()
+        };
+        Ok(CredentialCopy {
+            credential: NewCredential {
+                name: name.clone(),
+                description: credential.description.clone(),
+                client_id: credential.current.client_id.clone(),
+                client_secret: self.client_secret(key, name, Which::Current)?,
+                base_url: credential.base_url.clone(),
+                token_url: credential.token_url.clone(),
+                audience: credential.audience.clone(),
+                body_encoding: credential.body_encoding,
+            },
+            added_at: Some(credential.added_at),
+            staged: open(Which::Staged, credential.staged.as_deref())?,
+            previous: open(Which::Previous, credential.previous.as_deref())?,
+        })
+    }
+
+    /// The same contents, sealed under another key.
+    pub(super) fn resealed(&self, from: &VaultKey, to: &VaultKey) -> Result<Self, ChangeError> {
+        let mut contents = self.clone();
+        for credential in contents.credentials.values_mut().map(Arc::make_mut) {
+            let name = credential.name.clone();
+            let pairs = [
+                Some(&mut credential.current),
+                credential.staged.as_deref_mut(),
+                credential.previous.as_deref_mut(),
+            ];
+            for pair in pairs.into_iter().flatten() {
+                let place = place(&name, &pair.client_id, pair.version);
+                let plaintext = from.open(Purpose::ClientSecret, &place, &pair.secret.0);
+                let plaintext = plaintext.map_err(|_| ChangeError::DamagedSecret(name.clone()))?;
+                pair.secret = SealedSecret(to.seal(Purpose::ClientSecret, &place, &plaintext));
+            }
+        }
+        Ok(contents)
     }
 
     pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {

@@ -18,6 +18,22 @@ use super::seal;
 
 /// Opens a private file for reading; `None` where there is none.
 pub(super) fn open_private(path: &Path) -> Result<Option<File>, VaultError> {
+    let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
+    check_file(path, &metadata)?;
+    check_folder(folder_of(path))?;
+    Ok(Some(file))
+}
+
+/// Opens a file that a service manager made for us: it may be root's, and then readable by a group of one by means of an
+/// entry in its access list, but by nobody else.
+pub(super) fn open_handed_over(path: &Path) -> Result<Option<File>, VaultError> {
+    let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
+    check_handed_over(path, &metadata)?;
+    check_folder(folder_of(path))?;
+    Ok(Some(file))
+}
+
+fn open_regular(path: &Path) -> Result<Option<(File, fs::Metadata)>, VaultError> {
     let file = match unfollowed(OpenOptions::new().read(true)).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -32,9 +48,7 @@ pub(super) fn open_private(path: &Path) -> Result<Option<File>, VaultError> {
     if !metadata.is_file() {
         return Err(VaultError::NotAFile { path: path.to_owned() });
     }
-    check_file(path, &metadata)?;
-    check_folder(folder_of(path))?;
-    Ok(Some(file))
+    Ok(Some((file, metadata)))
 }
 
 /// Refuses a folder into which others may put files.
@@ -115,6 +129,18 @@ impl Drop for Temporary {
     }
 }
 
+/// A name beside `target` for what has to make room for something else.
+pub(super) fn set_aside_name(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".aside-{:08x}", u32::from_le_bytes(seal::random_bytes())));
+    target.with_file_name(name)
+}
+
+/// Opens one of our own files, without a look at who else may.
+pub(super) fn open_for_reading(path: &Path) -> io::Result<File> {
+    unfollowed(OpenOptions::new().read(true)).open(path)
+}
+
 /// Removes what saves of `target` left behind when they were killed.
 pub(super) fn remove_stale(target: &Path) {
     let Ok(entries) = fs::read_dir(folder_of(target)) else { return };
@@ -181,6 +207,19 @@ fn check_file(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
 }
 
 #[cfg(unix)]
+fn check_handed_over(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
+    use std::os::unix::fs::MetadataExt;
+    let (wanted, found) = (effective_user(), metadata.uid());
+    if found != wanted && found != 0 {
+        return Err(VaultError::Owner { path: path.to_owned(), found, wanted });
+    }
+    match metadata.mode() & 0o7777 {
+        found if found & 0o027 != 0 => Err(VaultError::Mode { path: path.to_owned(), found }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
 fn check_folder_access(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
     use std::os::unix::fs::MetadataExt;
     let (wanted, found) = (effective_user(), metadata.uid());
@@ -222,6 +261,11 @@ fn private_folders() -> DirBuilder {
 
 #[cfg(not(unix))]
 fn check_file(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_handed_over(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
     Ok(())
 }
 

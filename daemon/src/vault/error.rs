@@ -1,15 +1,17 @@
 //! What can go wrong with a vault, in sentences for its owner.
 //!
 //! Every sentence may name paths, owners, modes and process ids, and never a secret. Each is the whole story: a cause is
-//! told in it and not chained behind it, so nothing is said twice or left out whoever prints it.
+//! told in it and not chained behind it, so nothing is said twice or left out whoever prints it. Long, because each is a
+//! decision that a caller can make.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use procurify_token_protocol::{CredentialName, SlotId, SlotKind};
 use thiserror::Error;
 
-use super::slots::SlotKind;
+use super::command::CommandError;
 
 /// Why a vault cannot be made, opened or written.
 #[derive(Debug, Error)]
@@ -80,6 +82,57 @@ pub enum VaultError {
         /// The vault.
         path: PathBuf,
         /// What was tried.
+        kind: SlotKind,
+    },
+    /// No slot opens without a person.
+    #[error("{path} is opened by a person only: none of its slots is for a key file, a systemd credential, a keychain or a command.", path = .path.display())]
+    OnlyByPerson {
+        /// The vault.
+        path: PathBuf,
+    },
+    /// Each of the slots that need no person failed.
+    #[error("{}", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))]
+    NoneOpens {
+        /// How each of them failed, in the order in which they were tried.
+        failures: Vec<VaultError>,
+    },
+    /// The vault is opened by a systemd credential, and systemd has handed none over.
+    #[error("{}", credential_missing(.path.as_deref()))]
+    CredentialMissing {
+        /// Where it was looked for, if systemd hands over anything at all.
+        path: Option<PathBuf>,
+    },
+    /// The vault is opened by what a command prints, and none is configured.
+    #[error(
+        "No command that prints a key is configured: [vault] command in the configuration file names it."
+    )]
+    NoCommand,
+    /// The configured command gave no key.
+    #[error("The command {program} gives no key: {error}.")]
+    Command {
+        /// The program.
+        program: String,
+        /// Why not.
+        error: CommandError,
+    },
+    /// There is no keychain to keep a key in, or none that would give it.
+    #[error("The keychain gives no key: {why}.")]
+    Keychain {
+        /// What it says, or that this program was built without.
+        why: String,
+    },
+    /// The vault has as many slots as it can.
+    #[error("{path} has as many key slots as a vault can.", path = .path.display())]
+    SlotsFull {
+        /// The vault.
+        path: PathBuf,
+    },
+    /// A second slot of a kind of which there can be only one.
+    #[error("{path} has a slot for a {kind} already.", path = .path.display())]
+    SlotExists {
+        /// The vault.
+        path: PathBuf,
+        /// The kind.
         kind: SlotKind,
     },
     /// The vault asks for more or less work on a passphrase than any version would write.
@@ -185,6 +238,31 @@ pub enum ChangeError {
     /// The vault holds as much as it can.
     #[error("The vault is full.")]
     Full,
+    /// There is no slot of this id.
+    #[error("No key slot is named {0}.")]
+    UnknownSlot(SlotId),
+    /// Nothing would open the vault any more.
+    #[error("That would leave the vault without a key slot, so nothing was changed.")]
+    LastSlot,
+    /// A slot that stays was not opened, so it could not be kept.
+    #[error("The {kind} of slot {id} is needed, so that the slot can be kept. {why}")]
+    SlotNotOpened {
+        /// The slot.
+        id: SlotId,
+        /// What opens it.
+        kind: SlotKind,
+        /// What came of trying; empty where nothing could be tried.
+        why: String,
+    },
+    /// The slots have changed while keys were derived.
+    #[error("The key slots have changed meanwhile, so nothing was changed now.")]
+    SlotsChanged,
+    /// A sealed secret in memory is damaged, so it cannot be sealed anew.
+    #[error("The client secret of {0} is damaged in memory, so nothing was changed.")]
+    DamagedSecret(CredentialName),
+    /// These are enrolled already.
+    #[error("{} of the credentials are enrolled already, so none was stored: {}", .0.len(), some_of(.0))]
+    SomeExist(Vec<CredentialName>),
     /// The change could not be written. Memory and disk are as before.
     #[error("The change was not stored. {0}")]
     NotStored(VaultError),
@@ -236,8 +314,10 @@ pub enum Step {
     Flush,
     /// Giving the generation so far a second name.
     Link,
-    /// Making that the previous generation.
+    /// Making that the previous generation, and moving the older ones up.
     Keep,
+    /// Dropping a generation that is no longer kept.
+    Drop,
     /// Putting the new file in its place.
     Replace,
     /// Flushing the folder to the disk.
@@ -258,6 +338,7 @@ impl fmt::Display for Step {
             Self::Flush => "flush to the disk",
             Self::Link => "link",
             Self::Keep => "keep the previous generation as",
+            Self::Drop => "drop the old generation",
             Self::Replace => "put the new file in place of",
             Self::FlushFolder => "flush to the disk the folder",
             Self::Lock => "lock",
@@ -269,8 +350,33 @@ impl fmt::Display for Step {
 pub(super) const MAX_FILE: u64 = 1 << 30;
 
 fn restore_advice(path: &Path) -> String {
-    format!(
-        "The generation before it, if there was one, is kept as {}.1; the rest is in your backups.",
-        path.display()
-    )
+    match super::file::generations(path).first_key_value() {
+        Some((number, older)) => format!(
+            "The generation before it is kept as {}; procurify-token unlock --generation {number} goes back to it.",
+            older.display()
+        ),
+        None => {
+            "No generation before it is kept; procurify-token restore puts a backup in its place.".to_owned()
+        }
+    }
 }
+
+fn credential_missing(path: Option<&Path>) -> String {
+    match path {
+        Some(path) => format!(
+            "The systemd credential {} is missing: LoadCredentialEncrypted= in the unit hands it over.",
+            path.display()
+        ),
+        None => "systemd hands no credentials to this process, and the vault is opened by one: start the service, or \
+                 open the vault by another slot."
+            .to_owned(),
+    }
+}
+
+fn some_of(names: &[CredentialName]) -> String {
+    let shown: Vec<_> = names.iter().take(MOST_NAMES).map(CredentialName::as_str).collect();
+    let more = if names.len() > MOST_NAMES { ", …" } else { "." };
+    shown.join(", ") + more
+}
+
+const MOST_NAMES: usize = 20;

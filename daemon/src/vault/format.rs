@@ -5,20 +5,34 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | magic: `89 50 54 56 4c 54 0d 0a` (`\x89PTVLT\r\n`) |
-//! | 2 | format: 1 |
+//! | 2 | format: 2 |
 //! | 8 | length of the whole file |
 //! | 1 | number of key slots |
-//! | per slot: 1, 2, n | kind, length n of the payload, payload (`slots.rs`) |
+//! | per slot | see below |
 //! | 8 | length b of the sealed body |
 //! | b | sealed body: a box (`seal.rs`) for the purpose `body`, holding the credentials (`contents.rs`) |
 //! | 32 | SHA-256 of everything before it |
+//!
+//! | bytes of a slot | what |
+//! | --- | --- |
+//! | 1 | kind |
+//! | 4 | id: names the slot for as long as it is there |
+//! | 8 | when it was added: milliseconds since 1970 (i64), or `i64::MIN` where that is not known |
+//! | 2, d | what a person wrote about it: d bytes of UTF-8, at most 200 characters, no control characters |
+//! | 2, n | payload (`slots.rs`) |
+//!
+//! Format 1 had slots of kind and payload only, and is otherwise the same. It is read, and written as format 2 with the next
+//! change; the ids are then the first four bytes of the SHA-256 of each payload.
 //!
 //! Everything before the sealed body, slots included, is the associated data of the body's box: that makes it
 //! authentic. The checksum proves nothing and tells damage from a wrong key. Magic, format, file length and checksum
 //! stay where they are in every later format, so a file is called newer only if it is whole.
 //!
-//! The functions here are pure: bytes in, bytes out. What a slot's payload means is not known here.
+//! The functions here are pure: bytes in, bytes out. What a slot's payload means is not known here. A little long, because
+//! what is written and what is read should be seen side by side.
 
+use chrono::{DateTime, Utc};
+use procurify_token_protocol::{Description, SlotId};
 use thiserror::Error;
 
 use super::seal;
@@ -27,6 +41,9 @@ use super::seal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RawSlot {
     pub(super) kind: u8,
+    pub(super) id: SlotId,
+    pub(super) added_at: Option<DateTime<Utc>>,
+    pub(super) description: Description,
     /// At most 65,535 bytes.
     pub(super) payload: Vec<u8>,
 }
@@ -64,7 +81,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Parsed<'_>, FormatError> {
         return Err(FormatError::Damaged);
     }
     match format {
-        FORMAT => parse_version_1(summed, *checksum).ok_or(FormatError::Damaged),
+        1 => parse_body(summed, *checksum, Reader::slot_of_format_1).ok_or(FormatError::Damaged),
+        FORMAT => parse_body(summed, *checksum, Reader::slot).ok_or(FormatError::Damaged),
         0 => Err(FormatError::Damaged),
         found => Err(FormatError::Newer { found }),
     }
@@ -75,18 +93,24 @@ pub(super) fn parse(file: &[u8]) -> Result<Parsed<'_>, FormatError> {
 /// # Panics
 /// With more than 255 slots, or a box of another length.
 pub(super) fn write(slots: &[RawSlot], sealed_len: usize, seal: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
-    let slots_len: usize = slots.iter().map(|slot| SLOT_HEAD_LEN + slot.payload.len()).sum();
+    let length_of = |slot: &RawSlot| SLOT_HEAD_LEN + slot.description.as_str().len() + slot.payload.len();
+    let slots_len: usize = slots.iter().map(length_of).sum();
     let length = FIXED_LEN + slots_len + sealed_len;
     let mut file = Vec::with_capacity(length);
     file.extend_from_slice(&MAGIC);
     file.extend_from_slice(&FORMAT.to_le_bytes());
     file.extend_from_slice(&(length as u64).to_le_bytes());
     file.push(slots.len().try_into().expect("a vault has at most 255 slots"));
-    for RawSlot { kind, payload } in slots {
-        let length = u16::try_from(payload.len()).expect("a payload has at most 65,535 bytes");
+    for RawSlot { kind, id, added_at, description, payload } in slots {
         file.push(*kind);
-        file.extend_from_slice(&length.to_le_bytes());
-        file.extend_from_slice(payload);
+        file.extend_from_slice(&id.to_bytes());
+        let added_at = added_at.map_or(NO_TIME, |moment| moment.timestamp_millis());
+        file.extend_from_slice(&added_at.to_le_bytes());
+        for bytes in [description.as_str().as_bytes(), payload] {
+            let length = u16::try_from(bytes.len()).expect("a payload has at most 65,535 bytes");
+            file.extend_from_slice(&length.to_le_bytes());
+            file.extend_from_slice(bytes);
+        }
     }
     file.extend_from_slice(&(sealed_len as u64).to_le_bytes());
     let sealed_body = seal(&file);
@@ -110,10 +134,14 @@ pub(super) enum FormatError {
     Newer { found: u16 },
 }
 
-fn parse_version_1(summed: &[u8], checksum: Checksum) -> Option<Parsed<'_>> {
+fn parse_body<'a>(
+    summed: &'a [u8],
+    checksum: Checksum,
+    slot: fn(&mut Reader<'a>) -> Option<RawSlot>,
+) -> Option<Parsed<'a>> {
     let mut rest = Reader(summed.get(MAGIC.len() + 2 + 8..)?);
     let [count] = rest.array()?;
-    let slots = (0..count).map(|_| rest.slot()).collect::<Option<Vec<_>>>()?;
+    let slots = (0..count).map(|_| slot(&mut rest)).collect::<Option<Vec<_>>>()?;
     let body_len = u64::from_le_bytes(rest.array()?);
     let Reader(sealed_body) = rest;
     let header = summed.get(..summed.len() - sealed_body.len())?;
@@ -122,29 +150,50 @@ fn parse_version_1(summed: &[u8], checksum: Checksum) -> Option<Parsed<'_>> {
 
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
     }
 
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = u16::from_le_bytes(self.array()?);
+        let (bytes, rest) = self.0.split_at_checked(length.into())?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
     fn slot(&mut self) -> Option<RawSlot> {
         let [kind] = self.array()?;
-        let length = u16::from_le_bytes(self.array()?);
-        let (payload, rest) = self.0.split_at_checked(length.into())?;
-        self.0 = rest;
-        Some(RawSlot { kind, payload: payload.to_vec() })
+        let id = SlotId::from_bytes(self.array()?);
+        let added_at = match i64::from_le_bytes(self.array()?) {
+            NO_TIME => None,
+            millis => Some(DateTime::from_timestamp_millis(millis)?),
+        };
+        let text = str::from_utf8(self.bytes()?).ok()?;
+        let description: Description = text.parse().ok()?;
+        let is_as_written = description.as_str() == text;
+        let payload = self.bytes()?.to_vec();
+        is_as_written.then_some(RawSlot { kind, id, added_at, description, payload })
+    }
+
+    fn slot_of_format_1(&mut self) -> Option<RawSlot> {
+        let [kind] = self.array()?;
+        let payload = self.bytes()?.to_vec();
+        let id = SlotId::from_bytes(*seal::checksum(&payload).first_chunk()?);
+        Some(RawSlot { kind, id, added_at: None, description: Description::default(), payload })
     }
 }
 
 /// The format that this version writes, and the newest that it reads.
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
 pub(super) const CHECKSUM_LEN: usize = 32;
 
 // The first byte is not text and the line end does not survive a transfer in text mode, as in PNG.
 const MAGIC: [u8; 8] = *b"\x89PTVLT\r\n";
-const SLOT_HEAD_LEN: usize = 1 + 2;
+const SLOT_HEAD_LEN: usize = 1 + 4 + 8 + 2 + 2;
+const NO_TIME: i64 = i64::MIN;
 const FIXED_LEN: usize = MAGIC.len() + 2 + 8 + 1 + 8 + CHECKSUM_LEN;
 
 #[cfg(test)]
@@ -155,10 +204,16 @@ mod tests {
     use rstest::rstest;
 
     fn any_slots() -> impl Strategy<Value = Vec<RawSlot>> {
-        vec(
-            (any::<u8>(), vec(any::<u8>(), 0..200)).prop_map(|(kind, payload)| RawSlot { kind, payload }),
-            0..6,
-        )
+        let time = proptest::option::of(0..4_000_000_000_000_i64);
+        let slot = (any::<u8>(), any::<[u8; 4]>(), time, "[a-zäß ]{0,20}", vec(any::<u8>(), 0..200));
+        let slot = slot.prop_map(|(kind, id, time, description, payload)| RawSlot {
+            kind,
+            id: SlotId::from_bytes(id),
+            added_at: time.and_then(DateTime::from_timestamp_millis),
+            description: description.parse().unwrap(),
+            payload,
+        });
+        vec(slot, 0..6)
     }
 
     fn file(slots: &[RawSlot], body: &[u8]) -> Vec<u8> {
@@ -175,10 +230,14 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        file(
-            &[RawSlot { kind: 1, payload: vec![7; 9] }, RawSlot { kind: 200, payload: vec![] }],
-            b"sealed body",
-        )
+        let slot = |kind, payload| RawSlot {
+            kind,
+            id: SlotId::from_bytes([kind; 4]),
+            added_at: None,
+            description: Description::default(),
+            payload,
+        };
+        file(&[slot(1, vec![7; 9]), slot(200, vec![])], b"sealed body")
     }
 
     proptest! {
@@ -237,14 +296,17 @@ mod tests {
 
     #[rstest]
     #[case::format_zero(8, &[0, 0], FormatError::Damaged)]
-    #[case::format_newer(8, &[2, 0], FormatError::Newer { found: 2 })]
+    #[case::format_newer(8, &[3, 0], FormatError::Newer { found: 3 })]
     #[case::format_newest(8, &[255, 255], FormatError::Newer { found: 65535 })]
     #[case::slot_missing(18, &[3], FormatError::Damaged)]
     #[case::slot_count_huge(18, &[255], FormatError::Damaged)]
     #[case::slot_left_over(18, &[1], FormatError::Damaged)]
-    #[case::slot_length_huge(20, &[255, 255], FormatError::Damaged)]
-    #[case::body_length_short(34, &[10], FormatError::Damaged)]
-    #[case::body_length_huge(34, &[255; 8], FormatError::Damaged)]
+    #[case::slot_time_huge(24, &[255, 255, 255, 255, 255, 255, 255, 127], FormatError::Damaged)]
+    #[case::slot_description_huge(32, &[255, 255], FormatError::Damaged)]
+    #[case::slot_description_untidy(32, &[1, 0, b' '], FormatError::Damaged)]
+    #[case::slot_length_huge(34, &[255, 255], FormatError::Damaged)]
+    #[case::body_length_short(62, &[10], FormatError::Damaged)]
+    #[case::body_length_huge(62, &[255; 8], FormatError::Damaged)]
     fn a_right_checksum_does_not_make_a_wrong_file_right(
         #[case] at: usize,
         #[case] bytes: &[u8],

@@ -32,11 +32,28 @@ pub(super) fn read_or_create(path: &Path) -> Result<WrappingKey, VaultError> {
     Ok(key)
 }
 
+/// The key in a file that systemd hands to its service: its folder is closed to others, the file itself may be root's with
+/// an entry for the service's user.
+pub(super) fn read_credential(path: &Path) -> Result<WrappingKey, VaultError> {
+    let missing = || VaultError::CredentialMissing { path: Some(path.to_owned()) };
+    let mut file = disk::open_handed_over(path)?.ok_or_else(missing)?;
+    key_in(&mut file, path)
+}
+
+/// A new key file's line, for somewhere else than a key file.
+pub(crate) fn new_line() -> Zeroizing<[u8; TEXT_LEN]> {
+    text(&WrappingKey::random())
+}
+
 fn existing(path: &Path) -> Result<Option<WrappingKey>, VaultError> {
     let Some(mut file) = disk::open_private(path)? else { return Ok(None) };
+    key_in(&mut file, path).map(Some)
+}
+
+fn key_in(file: &mut File, path: &Path) -> Result<WrappingKey, VaultError> {
     let mut buffer = Zeroizing::new([0; TEXT_LEN + 1]);
-    let length = disk::attempt(Step::Read, path, || read_to_end(&mut file, &mut *buffer))?;
-    parse(&buffer[..length]).map(Some).ok_or_else(|| VaultError::KeyFileMalformed { path: path.to_owned() })
+    let length = disk::attempt(Step::Read, path, || read_to_end(file, &mut *buffer))?;
+    parse(&buffer[..length]).ok_or_else(|| VaultError::KeyFileMalformed { path: path.to_owned() })
 }
 
 /// Fills `buffer` as far as the file goes. `Read::read_to_end` would leave copies behind while its buffer grows.
@@ -54,7 +71,7 @@ fn read_to_end(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// The line end may be missing: editors and clipboards lose it.
-fn parse(text: &[u8]) -> Option<WrappingKey> {
+pub(super) fn parse(text: &[u8]) -> Option<WrappingKey> {
     let digits = text.strip_suffix(b"\n").unwrap_or(text).strip_prefix(HEAD)?;
     if digits.len() != 2 * KEY_LEN {
         return None;
@@ -89,7 +106,7 @@ fn text(key: &WrappingKey) -> Zeroizing<[u8; TEXT_LEN]> {
 }
 
 const HEAD: &[u8] = b"PROCURIFY-TOKEN-KEY-1 ";
-const TEXT_LEN: usize = HEAD.len() + 2 * KEY_LEN + 1;
+pub(super) const TEXT_LEN: usize = HEAD.len() + 2 * KEY_LEN + 1;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]

@@ -8,54 +8,56 @@
 //! | room | |
 //! | --- | --- |
 //! | `seal.rs` | cryptography; alone knows ring |
-//! | `slots.rs` | what opens a vault; alone knows argon2 |
+//! | `slots.rs`, `stretch.rs` | what opens a vault; `stretch.rs` alone knows argon2 |
 //! | `format.rs` | the file's bytes up to the sealed body |
 //! | `contents.rs`, `record.rs` | the credentials, and how they are written; `record.rs` alone knows bincode |
-//! | `file.rs`, `key_file.rs`, `lock.rs` | the three files; `disk.rs` is how they are touched |
+//! | `file.rs`, `key_file.rs`, `lock.rs` | the files; `disk.rs` is how they are touched |
+//! | `command.rs`, `keychain.rs` | keys that come from elsewhere |
 //! | `error.rs` | what can go wrong |
 //!
 //! The vault asks no network, no clock and no user, and hands no secret to a log. Which process may work with it is
-//! [`InstanceLock`]'s to say: take that first.
+//! [`InstanceLock`]'s to say: take that first. This file is a little long: it is the list of all that can be done to a vault.
 
+mod command;
 mod contents;
 mod disk;
 mod error;
 mod file;
 mod format;
 mod key_file;
+mod keychain;
 mod lock;
 pub(crate) mod record;
 mod seal;
 mod slots;
+mod stretch;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use procurify_token_protocol::{ClientId, ClientSecret, CredentialName, NewCredential, Passphrase};
+use procurify_token_protocol::{
+    ClientId, ClientSecret, CredentialCopy, CredentialName, Description, GenerationStatus, NewCredential,
+    NewSlot, RecoveryCode, SlotId, SlotKind, SlotStatus, UnlockWith, VaultPiece,
+};
 
+pub use command::{CommandError, KeyCommand};
 pub use contents::{Credential, Pair, SealedSecret, Which};
 pub(crate) use disk::{create_folders, open_or_create};
 pub use error::{ChangeError, IoFailure, SecretError, Step, VaultError};
 pub use file::VaultPaths;
+pub(crate) use key_file::new_line as new_key_line;
 pub use lock::{InstanceLock, LockError};
+pub(crate) use seal::random_bytes;
 pub use seal::{CacheKeys, fingerprint};
-pub use slots::SlotKind;
+pub use slots::{Kept, Key, PreparedSlot};
 
 use contents::Contents;
 use error::MAX_FILE;
 use file::{Old, ReplaceError};
 use format::{Checksum, FormatError, RawSlot};
 use seal::{Purpose, SEAL_OVERHEAD, VaultKey};
-use slots::{KdfParameters, SlotError};
-
-/// What opens a vault.
-#[derive(Clone, Copy, Debug)]
-pub enum Key<'a> {
-    /// The key file at [`VaultPaths::key_file`].
-    KeyFile,
-    /// A passphrase. Stretching it takes a moment and 64 MiB: do not call from a task that others wait for.
-    Passphrase(&'a Passphrase),
-}
+use stretch::KdfParameters;
 
 /// An open vault.
 ///
@@ -67,55 +69,127 @@ pub struct Vault {
     slots: Vec<RawSlot>,
     contents: Contents,
     generation: Checksum,
+    /// The number of the older generation that it was read from.
+    came_from: u8,
 }
 
 impl Vault {
-    /// Makes an empty vault that `key` opens, with its folders. A key file that is already there is used; otherwise one
-    /// is made, and is on the disk before the vault.
+    /// Makes an empty vault with these slots, and its folders. A key file that is already there is used; otherwise one
+    /// is made, and is on the disk before the vault. With it comes the recovery code, if it has one.
     ///
     /// # Errors
-    /// [`VaultError::Exists`] where there is a vault or a previous generation of one, in whatever state.
-    pub fn create(paths: &VaultPaths, key: Key<'_>) -> Result<Self, VaultError> {
-        Self::create_with(paths, key, KdfParameters::default())
+    /// [`VaultError::Exists`] where there is a vault or an older generation of one, in whatever state.
+    pub fn create(
+        paths: &VaultPaths,
+        slots: &[NewSlot],
+        now: DateTime<Utc>,
+    ) -> Result<(Self, Option<RecoveryCode>), VaultError> {
+        Self::create_with(paths, slots, now, KdfParameters::default())
     }
 
-    /// Opens a vault.
+    /// Opens a vault. The disk is not touched, so any number may try at once; see [`settle`](Self::settle).
     ///
     /// # Errors
     /// [`VaultError`], one variant for each way in which the files can be wrong.
     pub fn open(paths: &VaultPaths, key: Key<'_>) -> Result<Self, VaultError> {
-        let bytes = file::read(&paths.vault)?;
-        let file = parse(paths, &bytes)?;
-        let kind = key.kind();
-        let vault_key = match key {
-            Key::KeyFile if !has_slot(&file.slots, kind) => Err(SlotError::NoSuchSlot),
-            Key::KeyFile => slots::open_with_key_file(&file.slots, &key_file::read(&paths.key_file)?),
-            Key::Passphrase(passphrase) => slots::open_with_passphrase(&file.slots, passphrase),
-        }
-        .map_err(|error| slot_error(paths, kind, error))?;
+        Self::open_generation(paths, key, 0)
+    }
+
+    /// Opens an older generation of a vault; 0 is the vault itself.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_generation(paths: &VaultPaths, key: Key<'_>, number: u8) -> Result<Self, VaultError> {
+        let path = paths.generation(number);
+        let bytes = file::read(&path)?;
+        let file = parse(&path, &bytes)?;
+        let vault_key = slots::open(&file.slots, paths, key)?;
         // From here on the key is right, so whatever does not fit is not the caller's fault.
-        let damaged = || VaultError::Damaged { path: paths.vault.clone() };
+        let damaged = || VaultError::Damaged { path: path.clone() };
         let body = vault_key.open(Purpose::Body, file.header, file.sealed_body).map_err(|_| damaged())?;
         let contents = Contents::decode(&body).ok_or_else(damaged)?;
-        // Not before the vault has proved good: until then, a leftover may be the best copy there is.
-        disk::remove_stale(&paths.vault);
-        disk::remove_stale(&paths.key_file);
         Ok(Self {
             paths: paths.clone(),
             key: vault_key,
             slots: file.slots,
             contents,
             generation: file.checksum,
+            came_from: number,
         })
+    }
+
+    /// Takes possession of what was opened: an older generation takes the vault's place, and what killed saves have left is
+    /// removed. Until a vault has proved good, a leftover may be the best copy there is.
+    ///
+    /// # Errors
+    /// The disk's; the older generation is where it was then.
+    pub fn settle(&mut self) -> Result<(), VaultError> {
+        if self.came_from > 0 {
+            file::go_back(&self.paths.vault, self.came_from)?;
+            self.came_from = 0;
+        }
+        disk::remove_stale(&self.paths.vault);
+        disk::remove_stale(&self.paths.key_file);
+        Ok(())
+    }
+
+    /// Whether this opens a vault, without reading what is in it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn prove(paths: &VaultPaths, key: Key<'_>) -> Result<(), VaultError> {
+        let bytes = file::read(&paths.vault)?;
+        slots::open(&parse(&paths.vault, &bytes)?.slots, paths, key).map(drop)
     }
 
     /// What could open the vault, without opening it.
     ///
     /// # Errors
     /// [`VaultError::Missing`] where there is none, and the other ways in which the file can be wrong.
-    pub fn slots_at(paths: &VaultPaths) -> Result<Vec<SlotKind>, VaultError> {
+    pub fn slots_at(paths: &VaultPaths) -> Result<Vec<SlotStatus>, VaultError> {
         let bytes = file::read(&paths.vault)?;
-        Ok(parse(paths, &bytes)?.slots.iter().map(SlotKind::of).collect())
+        Ok(slots::describe(&parse(&paths.vault, &bytes)?.slots))
+    }
+
+    /// The older generations that are kept, from the youngest on.
+    pub fn generations_at(paths: &VaultPaths) -> Vec<GenerationStatus> {
+        let describe = |(number, path): (u8, PathBuf)| GenerationStatus {
+            number,
+            written_at: std::fs::metadata(&path)
+                .and_then(|metadata| metadata.modified())
+                .ok()
+                .map(DateTime::from),
+            is_whole: file::read(&path).is_ok_and(|bytes| format::parse(&bytes).is_ok()),
+            path: path.display().to_string(),
+        };
+        file::generations(&paths.vault).into_iter().map(describe).collect()
+    }
+
+    /// A piece of the sealed file, from an offset on. `None` where the vault is no longer the `wanted` generation.
+    ///
+    /// # Errors
+    /// The ways in which the file can be wrong: with no generation named, all of it is looked at.
+    pub fn piece(
+        paths: &VaultPaths,
+        wanted: Option<[u8; 32]>,
+        offset: u64,
+        most: usize,
+    ) -> Result<Option<VaultPiece>, VaultError> {
+        file::piece(&paths.vault, wanted, offset, most)
+    }
+
+    /// Puts a sealed vault where none is. It need not be one that anything here opens.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`] where there is one, and the ways in which the bytes can be wrong.
+    pub fn restore(paths: &VaultPaths, bytes: &[u8]) -> Result<(), VaultError> {
+        file::check_absent(&paths.vault)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(VaultError::TooLarge { path: paths.vault.clone() });
+        }
+        parse(Path::new("what was uploaded"), bytes)?;
+        create_folders(disk::folder_of(&paths.vault))?;
+        file::create(&paths.vault, bytes)
     }
 
     /// Where it is.
@@ -146,18 +220,27 @@ impl Vault {
         self.change(Old::Keep, |contents, key| contents.add(key, new, now))
     }
 
-    /// Stores several credentials at the price of one: all or none.
+    /// Stores several credentials with all that was kept for them, at the price of one: all or none.
     ///
     /// # Errors
-    /// As for [`add`](Self::add).
-    pub fn add_all(
-        &mut self,
-        new: impl IntoIterator<Item = NewCredential>,
-        now: DateTime<Utc>,
-    ) -> Result<(), ChangeError> {
+    /// [`ChangeError::SomeExist`], [`ChangeError::Full`], and the disk's.
+    pub fn take_in(&mut self, copies: Vec<CredentialCopy>, now: DateTime<Utc>) -> Result<(), ChangeError> {
+        let is_there = |copy: &&CredentialCopy| self.contents.get(&copy.credential.name).is_some();
+        let there: Vec<_> = copies.iter().filter(is_there).map(|copy| copy.credential.name.clone()).collect();
+        if !there.is_empty() {
+            return Err(ChangeError::SomeExist(there));
+        }
         self.change(Old::Keep, |contents, key| {
-            new.into_iter().try_for_each(|new| contents.add(key, new, now))
+            copies.into_iter().try_for_each(|copy| contents.take_in(key, copy, now))
         })
+    }
+
+    /// Everything of one credential, secrets included.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn copy_of(&self, credential: &Credential) -> Result<CredentialCopy, SecretError> {
+        self.contents.copy(&self.key, credential)
     }
 
     /// Stores a second pair beside the one in use. With `replace`, a staged pair may be thrown away for it.
@@ -215,20 +298,83 @@ impl Vault {
         self.key.cache_keys()
     }
 
-    fn create_with(paths: &VaultPaths, key: Key<'_>, parameters: KdfParameters) -> Result<Self, VaultError> {
+    /// The key slots, in the order in which they were added.
+    pub fn slots(&self) -> Vec<SlotStatus> {
+        slots::describe(&self.slots)
+    }
+
+    /// Gives the vault another slot.
+    ///
+    /// # Errors
+    /// [`ChangeError::NotStored`] with [`VaultError::SlotExists`] or [`VaultError::SlotsFull`], and the disk's.
+    pub fn add_slot(
+        &mut self,
+        prepared: &PreparedSlot,
+        description: Description,
+        now: DateTime<Utc>,
+    ) -> Result<SlotStatus, ChangeError> {
+        let kind = prepared.kind();
+        let is_one_of_many = matches!(kind, SlotKind::Passphrase | SlotKind::RecoveryCode);
+        let path = || self.paths.vault.clone();
+        if !is_one_of_many && self.slots.iter().any(|slot| slots::kind(slot) == kind) {
+            return Err(ChangeError::NotStored(VaultError::SlotExists { path: path(), kind }));
+        }
+        if self.slots.len() >= MAX_SLOTS {
+            return Err(ChangeError::NotStored(VaultError::SlotsFull { path: path() }));
+        }
+        let slot = prepared.slot(&self.key, &self.slots, description, now);
+        let added = slots::describe(std::slice::from_ref(&slot)).remove(0);
+        let slots = [&self.slots[..], &[slot]].concat();
+        self.save(None, slots, self.contents.clone(), Old::Keep).map(|()| added)
+    }
+
+    /// Opens the slots that are to stay once more, for [`rekey`](Self::rekey).
+    ///
+    /// # Errors
+    /// [`ChangeError::SlotNotOpened`], [`ChangeError::UnknownSlot`], [`ChangeError::LastSlot`], and that the file cannot be read.
+    pub fn keep_slots(
+        paths: &VaultPaths,
+        without: &[SlotId],
+        keys: &[UnlockWith],
+    ) -> Result<Kept, ChangeError> {
+        let bytes = file::read(&paths.vault).map_err(ChangeError::NotStored)?;
+        let file = parse(&paths.vault, &bytes).map_err(ChangeError::NotStored)?;
+        Kept::open(&file.slots, paths, without, keys)
+    }
+
+    /// Gives the vault a new vault key, without some of its slots, and drops all older generations: what goes, and the key so
+    /// far, could still open them. Says how many were dropped. The token cache has other keys from then on.
+    ///
+    /// # Errors
+    /// [`ChangeError::SlotsChanged`] where the slots are not those that were opened, and the disk's.
+    pub fn rekey(&mut self, kept: &Kept, without: &[SlotId]) -> Result<usize, ChangeError> {
+        let key = VaultKey::random();
+        let slots = kept.slots(&self.slots, without, &key).ok_or(ChangeError::SlotsChanged)?;
+        let contents = self.contents.resealed(&self.key, &key)?;
+        let dropped = file::generations(&self.paths.vault).len();
+        self.save(Some(key), slots, contents, Old::Forget).map(|()| dropped)
+    }
+
+    fn create_with(
+        paths: &VaultPaths,
+        new: &[NewSlot],
+        now: DateTime<Utc>,
+        parameters: KdfParameters,
+    ) -> Result<(Self, Option<RecoveryCode>), VaultError> {
         file::check_absent(&paths.vault)?;
         create_folders(disk::folder_of(&paths.vault))?;
-        let vault_key = VaultKey::random();
-        let kind = key.kind();
-        let slot = match key {
-            Key::KeyFile => Ok(slots::key_file_slot(&vault_key, &key_file::read_or_create(&paths.key_file)?)),
-            Key::Passphrase(passphrase) => slots::passphrase_slot(&vault_key, passphrase, parameters),
+        let key = VaultKey::random();
+        let (mut slots, mut recovery_code) = (Vec::new(), None);
+        for new in new {
+            let mut prepared = PreparedSlot::with(paths, new, parameters)?;
+            recovery_code = recovery_code.or(prepared.take_recovery_code());
+            slots.push(prepared.slot(&key, &slots, Description::default(), now));
         }
-        .map_err(|error| slot_error(paths, kind, error))?;
-        let (slots, contents) = (vec![slot], Contents::empty());
-        let bytes = write(&slots, &vault_key, &contents);
+        let contents = Contents::empty();
+        let bytes = write(&slots, &key, &contents);
         file::create(&paths.vault, &bytes)?;
-        Ok(Self { paths: paths.clone(), key: vault_key, slots, contents, generation: generation_of(&bytes) })
+        let generation = generation_of(&bytes);
+        Ok((Self { paths: paths.clone(), key, slots, contents, generation, came_from: 0 }, recovery_code))
     }
 
     /// New contents are made, written, and only then put in the old ones' place.
@@ -239,16 +385,30 @@ impl Vault {
     ) -> Result<(), ChangeError> {
         let mut contents = self.contents.clone();
         edit(&mut contents, &self.key)?;
-        let bytes = write(&self.slots, &self.key, &contents);
+        self.save(None, self.slots.clone(), contents, old)
+    }
+
+    fn save(
+        &mut self,
+        new_key: Option<VaultKey>,
+        slots: Vec<RawSlot>,
+        contents: Contents,
+        old: Old,
+    ) -> Result<(), ChangeError> {
+        let bytes = write(&slots, new_key.as_ref().unwrap_or(&self.key), &contents);
         if bytes.len() as u64 > MAX_FILE {
             return Err(ChangeError::Full);
         }
-        let outcome = match file::replace(&self.paths.vault, &self.generation, &bytes, old) {
+        let VaultPaths { vault, generations, .. } = &self.paths;
+        let outcome = match file::replace(vault, &self.generation, &bytes, old, *generations) {
             Ok(()) => Ok(()),
             Err(ReplaceError::NotStored(error)) => return Err(ChangeError::NotStored(error)),
             Err(ReplaceError::Unconfirmed(failure)) => Err(ChangeError::Unconfirmed(failure)),
         };
-        self.contents = contents;
+        if let Some(key) = new_key {
+            self.key = key;
+        }
+        (self.slots, self.contents) = (slots, contents);
         self.generation = generation_of(&bytes);
         outcome
     }
@@ -260,22 +420,13 @@ impl fmt::Debug for Vault {
     }
 }
 
-impl Key<'_> {
-    fn kind(self) -> SlotKind {
-        match self {
-            Self::KeyFile => SlotKind::KeyFile,
-            Self::Passphrase(_) => SlotKind::Passphrase,
-        }
-    }
-}
-
 fn write(slots: &[RawSlot], key: &VaultKey, contents: &Contents) -> Vec<u8> {
     let body = contents.encode();
     format::write(slots, body.len() + SEAL_OVERHEAD, |header| key.seal(Purpose::Body, header, &body))
 }
 
-fn parse<'a>(paths: &VaultPaths, bytes: &'a [u8]) -> Result<format::Parsed<'a>, VaultError> {
-    let path = || paths.vault.clone();
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<format::Parsed<'a>, VaultError> {
+    let path = || path.to_owned();
     format::parse(bytes).map_err(|error| match error {
         FormatError::NotAVault => VaultError::NotAVault { path: path() },
         FormatError::Truncated => VaultError::Truncated { path: path() },
@@ -284,24 +435,11 @@ fn parse<'a>(paths: &VaultPaths, bytes: &'a [u8]) -> Result<format::Parsed<'a>, 
     })
 }
 
-fn slot_error(paths: &VaultPaths, kind: SlotKind, error: SlotError) -> VaultError {
-    let path = paths.vault.clone();
-    match error {
-        SlotError::NoSuchSlot => VaultError::NoSuchSlot { path, kind },
-        SlotError::WrongKey => VaultError::WrongKey { path, kind },
-        SlotError::Malformed => VaultError::Damaged { path },
-        SlotError::KdfParameters => VaultError::KdfParameters { path },
-        SlotError::OutOfMemory { kib } => VaultError::OutOfMemory { path, kib },
-    }
-}
-
-fn has_slot(slots: &[RawSlot], kind: SlotKind) -> bool {
-    slots.iter().any(|slot| SlotKind::of(slot) == kind)
-}
-
 fn generation_of(file: &[u8]) -> Checksum {
     *file.last_chunk().expect("a written file ends in its checksum")
 }
+
+const MAX_SLOTS: usize = 32;
 
 #[cfg(test)]
 #[cfg(unix)]

@@ -6,7 +6,7 @@
 //! ```
 //! where the one-time key is `HKDF-SHA256(ikm = key, salt, info = "procurify-token vault v1 " ‖ purpose)` (RFC 5869)
 //! and the nonce is twelve zero bytes, because each one-time key seals once. The purposes are `slot`, `body`,
-//! `client secret` and `cached token`, so that a box never opens in another one's place; what a box belongs to is bound
+//! `client secret`, `cached token` and `cached history`, so that a box never opens in another one's place; what a box belongs to is bound
 //! by its associated data, which the caller chooses.
 //!
 //! ring does not wipe its key objects. So the 32 bytes of a key rest in memory that is wiped, and the object is built
@@ -61,6 +61,15 @@ impl WrappingKey {
     /// Lets `fill` write the key straight into its wiped home.
     pub(super) fn try_fill<E>(fill: impl FnOnce(&mut [u8; KEY_LEN]) -> Result<(), E>) -> Result<Self, E> {
         SecretKey::try_fill(fill).map(Self)
+    }
+
+    /// The key that a recovery code's random bytes give (HKDF-SHA256 without a salt; they need no stretching).
+    pub(super) fn of_recovery_code(bytes: &[u8]) -> Self {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(bytes);
+        let info = [INFO.as_bytes(), b"recovery code"];
+        let fill =
+            |key: &mut [u8; KEY_LEN]| prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(key));
+        Self::try_fill(fill).expect("HKDF-SHA256 gives 32 bytes")
     }
 
     /// The bytes, for the key file's text alone.
@@ -168,7 +177,7 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Bytes from the operating system that nobody can guess.
-pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     fill_random(&mut bytes);
     bytes

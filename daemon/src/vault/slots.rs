@@ -4,123 +4,308 @@
 //! | --- | --- |
 //! | 1 key file | box (80 bytes) under the 32 bytes of the key file |
 //! | 2 passphrase | m in KiB (4), t (4), p (4), salt (16), box (80) under Argon2id(version 0x13, passphrase, salt, m, t, p) of 32 bytes (RFC 9106) |
+//! | 3 recovery code | box (80) under HKDF-SHA256 of the code's 20 bytes, no salt, info `procurify-token vault v1 recovery code`, 32 bytes |
+//! | 4 command, 5 keychain, 6 systemd credential | box (80) under the 32 bytes of the key-file line that comes from there |
 //!
 //! A box is one of `seal.rs` for the purpose `slot`, holding the 32 bytes of the vault key; its associated data is the
 //! slot's kind and the payload before the box. Integers are little endian. Derivation uses the parameters in the slot
 //! and nothing else, and they are bounded before any memory is asked for. Other kinds belong to later versions: they
-//! are carried along and never looked into.
+//! are carried along and never looked into, and a new vault key leaves them behind.
+//!
+//! A vault that gets a new key wraps it in each slot that stays, so what opens those is asked for once more. It is not kept
+//! in the vault for that purpose: whoever had an old copy, and the means to open it, would find there what opens the
+//! new one. A little long: how a slot is made, opened and wrapped anew is one thought.
 
-use std::fmt;
-
-use argon2::{Algorithm, Argon2, Block, Params, Version};
-use procurify_token_protocol::Passphrase;
-use secrecy::ExposeSecret;
+use chrono::{DateTime, SubsecRound, Utc};
+use procurify_token_protocol::{
+    CODE_LEN, Description, NewSlot, Passphrase, RecoveryCode, SlotId, SlotKind, SlotStatus, UnlockWith,
+};
 use zeroize::Zeroizing;
 
+use super::error::{ChangeError, VaultError};
+use super::file::VaultPaths;
 use super::format::RawSlot;
+use super::key_file;
+use super::keychain;
 use super::seal::{self, KEY_LEN, SEAL_OVERHEAD, VaultKey, WrappingKey};
+use super::stretch::{KdfParameters, StretchError, stretch};
 
-/// What a slot is opened with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotKind {
-    /// The key file.
-    KeyFile,
-    /// A passphrase.
-    Passphrase,
-    /// Something that a later version knows, by its number.
-    Unknown(u8),
+/// What opens a slot, at hand; made before the slot, because it may take time.
+#[derive(Debug)]
+pub struct PreparedSlot {
+    kind: SlotKind,
+    /// The payload before the box.
+    public: Vec<u8>,
+    key: WrappingKey,
+    /// What a person has to be told, once.
+    recovery_code: Option<RecoveryCode>,
 }
 
-impl SlotKind {
-    pub(super) fn of(slot: &RawSlot) -> Self {
-        match slot.kind {
-            KEY_FILE => Self::KeyFile,
-            PASSPHRASE => Self::Passphrase,
-            other => Self::Unknown(other),
+impl PreparedSlot {
+    /// Makes or fetches what will open the slot. May take a moment and 64 MiB, or as long as a command takes: do not call from
+    /// a task that others wait for.
+    ///
+    /// # Errors
+    /// What is wrong with where it would come from.
+    pub fn new(paths: &VaultPaths, new: &NewSlot) -> Result<Self, VaultError> {
+        Self::with(paths, new, KdfParameters::default())
+    }
+
+    pub(super) fn with(
+        paths: &VaultPaths,
+        new: &NewSlot,
+        parameters: KdfParameters,
+    ) -> Result<Self, VaultError> {
+        let bare = |kind, key| Self { kind, public: Vec::new(), key, recovery_code: None };
+        Ok(match new {
+            NewSlot::KeyFile => bare(SlotKind::KeyFile, key_file::read_or_create(&paths.key_file)?),
+            NewSlot::Keychain => bare(SlotKind::Keychain, keychain::read_or_create(&paths.vault)?),
+            NewSlot::Command | NewSlot::Credential => {
+                let kind = kind_of(new);
+                bare(kind, unattended(kind, paths)?)
+            }
+            NewSlot::RecoveryCode => {
+                let bytes: Zeroizing<[u8; CODE_LEN]> = Zeroizing::new(seal::random_bytes());
+                Self::of_recovery_code(RecoveryCode::from_bytes(&bytes))
+            }
+            NewSlot::Passphrase(passphrase) => {
+                let salt: [u8; SALT_LEN] = seal::random_bytes();
+                let key = stretch(passphrase, parameters, &salt)
+                    .map_err(|error| SlotError::from(error).of(paths, SlotKind::Passphrase))?;
+                let public = [&parameters.to_bytes()[..], &salt].concat();
+                Self { public, ..bare(SlotKind::Passphrase, key) }
+            }
+        })
+    }
+
+    pub(super) fn of_recovery_code(code: RecoveryCode) -> Self {
+        let key = WrappingKey::of_recovery_code(&*code.to_bytes());
+        Self { kind: SlotKind::RecoveryCode, public: Vec::new(), key, recovery_code: Some(code) }
+    }
+
+    /// What opens it.
+    pub fn kind(&self) -> SlotKind {
+        self.kind
+    }
+
+    /// The recovery code, if that is what opens it: it is given once.
+    pub fn take_recovery_code(&mut self) -> Option<RecoveryCode> {
+        self.recovery_code.take()
+    }
+
+    /// The slot, under an id that none of the others has.
+    pub(super) fn slot(
+        &self,
+        vault_key: &VaultKey,
+        others: &[RawSlot],
+        description: Description,
+        now: DateTime<Utc>,
+    ) -> RawSlot {
+        let fresh = || SlotId::from_bytes(seal::random_bytes());
+        let id = std::iter::repeat_with(fresh).find(|id| others.iter().all(|slot| slot.id != *id));
+        RawSlot {
+            kind: number_of(self.kind),
+            id: id.expect("there is always another"),
+            added_at: Some(now.trunc_subsecs(3)),
+            description,
+            payload: self.payload(vault_key),
+        }
+    }
+
+    fn payload(&self, vault_key: &VaultKey) -> Vec<u8> {
+        let associated_data = associated_data(number_of(self.kind), &self.public);
+        [&self.public[..], &self.key.wrap(vault_key, &associated_data)].concat()
+    }
+}
+
+/// The slots that are to stay, each with what opens it.
+#[derive(Debug)]
+pub struct Kept(Vec<(SlotId, PreparedSlot)>);
+
+impl Kept {
+    /// Opens each slot but those in `without` once more, to keep it. What needs no person is fetched; the others are opened
+    /// by one of the `keys`. May take as long as [`PreparedSlot::new`] for each.
+    ///
+    /// # Errors
+    /// [`ChangeError::SlotNotOpened`], [`ChangeError::UnknownSlot`], [`ChangeError::LastSlot`].
+    pub(super) fn open(
+        slots: &[RawSlot],
+        paths: &VaultPaths,
+        without: &[SlotId],
+        keys: &[UnlockWith],
+    ) -> Result<Self, ChangeError> {
+        if let Some(unknown) = without.iter().find(|id| slots.iter().all(|slot| slot.id != **id)) {
+            return Err(ChangeError::UnknownSlot(*unknown));
+        }
+        let staying: Vec<_> = slots.iter().filter(|slot| !without.contains(&slot.id)).collect();
+        if staying.is_empty() {
+            return Err(ChangeError::LastSlot);
+        }
+        let kept = staying.into_iter().map(|slot| {
+            let prepared = reopened(slot, paths, keys).map_err(|why| ChangeError::SlotNotOpened {
+                id: slot.id,
+                kind: kind(slot),
+                why,
+            })?;
+            Ok((slot.id, prepared))
+        });
+        kept.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The slots that stay, for another vault key. `None` where they are no longer those that were opened.
+    pub(super) fn slots(
+        &self,
+        slots: &[RawSlot],
+        without: &[SlotId],
+        vault_key: &VaultKey,
+    ) -> Option<Vec<RawSlot>> {
+        let staying: Vec<_> = slots.iter().filter(|slot| !without.contains(&slot.id)).collect();
+        let is_same = staying.iter().map(|slot| slot.id).eq(self.0.iter().map(|(id, _)| *id));
+        let wrap = |(slot, (_, prepared)): (&RawSlot, &(SlotId, PreparedSlot))| RawSlot {
+            payload: prepared.payload(vault_key),
+            ..slot.clone()
+        };
+        is_same.then(|| staying.into_iter().zip(&self.0).map(wrap).collect())
+    }
+}
+
+fn reopened(slot: &RawSlot, paths: &VaultPaths, keys: &[UnlockWith]) -> Result<PreparedSlot, String> {
+    let kind = kind(slot);
+    if kind.is_unattended() {
+        let key = unattended(kind, paths).map_err(|error| error.to_string())?;
+        let prepared = PreparedSlot { kind, public: Vec::new(), key, recovery_code: None };
+        return match prepared.unwrap(slot) {
+            Ok(_) => Ok(prepared),
+            Err(error) => Err(error.of(paths, kind).to_string()),
+        };
+    }
+    let fitting = keys.iter().find_map(|key| {
+        let prepared = match (kind, key) {
+            (SlotKind::Passphrase, UnlockWith::Passphrase(passphrase)) => {
+                let (public, parameters, salt) = passphrase_head(slot).ok()?;
+                let key = stretch(passphrase, parameters, salt).ok()?;
+                PreparedSlot { kind, public: public.to_vec(), key, recovery_code: None }
+            }
+            (SlotKind::RecoveryCode, UnlockWith::RecoveryCode(code)) => {
+                let key = WrappingKey::of_recovery_code(&*code.to_bytes());
+                PreparedSlot { kind, public: Vec::new(), key, recovery_code: None }
+            }
+            _ => return None,
+        };
+        prepared.unwrap(slot).is_ok().then_some(prepared)
+    });
+    fitting.ok_or_else(|| match kind {
+        SlotKind::Unknown(_) => "Only a later version of this program can open it.".to_owned(),
+        _ => String::new(),
+    })
+}
+
+impl PreparedSlot {
+    fn unwrap(&self, slot: &RawSlot) -> Result<VaultKey, SlotError> {
+        let (public, wrapped) =
+            slot.payload.split_at_checked(self.public.len()).ok_or(SlotError::Malformed)?;
+        if wrapped.len() != WRAPPED_LEN {
+            return Err(SlotError::Malformed);
+        }
+        self.key.unwrap(wrapped, &associated_data(slot.kind, public)).map_err(|_| SlotError::WrongKey)
+    }
+}
+
+/// What opens a vault.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// Whatever needs no person: key file, systemd credential, keychain, command, in this order.
+    Unattended,
+    /// A passphrase. Stretching it takes a moment and 64 MiB: do not call from a task that others wait for.
+    Passphrase(&'a Passphrase),
+    /// A recovery code.
+    RecoveryCode(&'a RecoveryCode),
+}
+
+impl<'a> From<&'a UnlockWith> for Key<'a> {
+    fn from(key: &'a UnlockWith) -> Self {
+        match key {
+            UnlockWith::Unattended => Self::Unattended,
+            UnlockWith::Passphrase(passphrase) => Self::Passphrase(passphrase),
+            UnlockWith::RecoveryCode(code) => Self::RecoveryCode(code),
         }
     }
 }
 
-impl fmt::Display for SlotKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::KeyFile => f.write_str("key file"),
-            Self::Passphrase => f.write_str("passphrase"),
-            Self::Unknown(kind) => write!(f, "slot of kind {kind}"),
+/// The vault key, from the first slot that this opens.
+pub(super) fn open(slots: &[RawSlot], paths: &VaultPaths, key: Key<'_>) -> Result<VaultKey, VaultError> {
+    let opened =
+        |kind: SlotKind, outcome: Result<VaultKey, SlotError>| outcome.map_err(|error| error.of(paths, kind));
+    match key {
+        Key::Passphrase(passphrase) => opened(SlotKind::Passphrase, open_with_passphrase(slots, passphrase)),
+        Key::RecoveryCode(code) => {
+            let key = WrappingKey::of_recovery_code(&*code.to_bytes());
+            opened(SlotKind::RecoveryCode, open_with_key(slots, SlotKind::RecoveryCode, &key))
+        }
+        Key::Unattended => {
+            let is_there = |kind: &SlotKind| slots.iter().any(|slot| self::kind(slot) == *kind);
+            let mut failures = Vec::new();
+            for kind in UNATTENDED.into_iter().filter(is_there) {
+                let key = unattended(kind, paths);
+                match key.and_then(|key| opened(kind, open_with_key(slots, kind, &key))) {
+                    Ok(key) => return Ok(key),
+                    Err(error) => failures.push(error),
+                }
+            }
+            match failures.len() {
+                0 => Err(VaultError::OnlyByPerson { path: paths.vault.clone() }),
+                1 => Err(failures.remove(0)),
+                _ => Err(VaultError::NoneOpens { failures }),
+            }
         }
     }
 }
 
-/// How much work a passphrase costs (Argon2id).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct KdfParameters {
-    pub(super) memory_kib: u32,
-    pub(super) passes: u32,
-    pub(super) lanes: u32,
+/// What is known of slots without opening them.
+pub(super) fn describe(slots: &[RawSlot]) -> Vec<SlotStatus> {
+    let describe = |slot: &RawSlot| SlotStatus {
+        id: slot.id,
+        kind: kind(slot),
+        description: slot.description.clone(),
+        added_at: slot.added_at,
+    };
+    slots.iter().map(describe).collect()
 }
 
-impl KdfParameters {
-    fn are_bounded(self) -> bool {
-        (8 * 1024..=1024 * 1024).contains(&self.memory_kib)
-            && (1..=16).contains(&self.passes)
-            && (1..=8).contains(&self.lanes)
-    }
-
-    fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&self.memory_kib.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.passes.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.lanes.to_le_bytes());
-        bytes
-    }
-}
-
-impl Default for KdfParameters {
-    /// 64 MiB, three passes, one lane: RFC 9106 §4, second recommendation, without its threads.
-    fn default() -> Self {
-        Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 }
+fn unattended(kind: SlotKind, paths: &VaultPaths) -> Result<WrappingKey, VaultError> {
+    match kind {
+        SlotKind::Credential => {
+            let missing = || VaultError::CredentialMissing { path: None };
+            key_file::read_credential(paths.credential.as_deref().ok_or_else(missing)?)
+        }
+        SlotKind::Keychain => keychain::read(&paths.vault),
+        SlotKind::Command => {
+            let command = paths.command.as_ref().ok_or(VaultError::NoCommand)?;
+            command.key().map_err(|error| VaultError::Command { program: command.program.clone(), error })
+        }
+        _ => key_file::read(&paths.key_file),
     }
 }
 
-/// A slot that the content of a key file opens.
-pub(super) fn key_file_slot(vault_key: &VaultKey, key_file: &WrappingKey) -> RawSlot {
-    RawSlot { kind: KEY_FILE, payload: key_file.wrap(vault_key, &[KEY_FILE]) }
+fn kind_of(new: &NewSlot) -> SlotKind {
+    match new {
+        NewSlot::KeyFile => SlotKind::KeyFile,
+        NewSlot::Passphrase(_) => SlotKind::Passphrase,
+        NewSlot::RecoveryCode => SlotKind::RecoveryCode,
+        NewSlot::Command => SlotKind::Command,
+        NewSlot::Keychain => SlotKind::Keychain,
+        NewSlot::Credential => SlotKind::Credential,
+    }
 }
 
-/// A slot that a passphrase opens.
-pub(super) fn passphrase_slot(
-    vault_key: &VaultKey,
-    passphrase: &Passphrase,
-    parameters: KdfParameters,
-) -> Result<RawSlot, SlotError> {
-    let salt: [u8; SALT_LEN] = seal::random_bytes();
-    let mut payload = [&parameters.to_bytes()[..], &salt].concat();
-    let wrapped =
-        stretch(passphrase, parameters, &salt)?.wrap(vault_key, &associated_data(PASSPHRASE, &payload));
-    payload.extend_from_slice(&wrapped);
-    Ok(RawSlot { kind: PASSPHRASE, payload })
+pub(super) fn kind(slot: &RawSlot) -> SlotKind {
+    let known = KINDS.iter().find(|(number, _)| *number == slot.kind);
+    known.map_or(SlotKind::Unknown(slot.kind), |(_, kind)| *kind)
 }
 
-/// The vault key from the first slot that a key file opens.
-pub(super) fn open_with_key_file(slots: &[RawSlot], key_file: &WrappingKey) -> Result<VaultKey, SlotError> {
-    open_first(slots, KEY_FILE, |payload| {
-        key_file.unwrap(payload, &[KEY_FILE]).map_err(|_| SlotError::WrongKey)
-    })
-}
-
-/// The vault key from the first slot that a passphrase opens. Takes a moment and the memory that the slot names.
-pub(super) fn open_with_passphrase(
-    slots: &[RawSlot],
-    passphrase: &Passphrase,
-) -> Result<VaultKey, SlotError> {
-    open_first(slots, PASSPHRASE, |payload| {
-        let (public, wrapped) = payload.split_at_checked(PASSPHRASE_HEAD).ok_or(SlotError::Malformed)?;
-        let number = |at: usize| public[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        let parameters = KdfParameters { memory_kib: number(0), passes: number(4), lanes: number(8) };
-        stretch(passphrase, parameters, &public[12..])?
-            .unwrap(wrapped, &associated_data(PASSPHRASE, public))
-            .map_err(|_| SlotError::WrongKey)
-    })
+fn number_of(kind: SlotKind) -> u8 {
+    let known = KINDS.iter().find(|(_, known)| *known == kind);
+    known.map_or(u8::MAX, |(number, _)| *number)
 }
 
 /// Why no slot gives the vault key.
@@ -133,17 +318,69 @@ pub(super) enum SlotError {
     OutOfMemory { kib: u32 },
 }
 
+impl From<StretchError> for SlotError {
+    fn from(error: StretchError) -> Self {
+        match error {
+            StretchError::Parameters => Self::KdfParameters,
+            StretchError::OutOfMemory { kib } => Self::OutOfMemory { kib },
+        }
+    }
+}
+
+impl SlotError {
+    fn of(self, paths: &VaultPaths, kind: SlotKind) -> VaultError {
+        let path = paths.vault.clone();
+        match self {
+            Self::NoSuchSlot => VaultError::NoSuchSlot { path, kind },
+            Self::WrongKey => VaultError::WrongKey { path, kind },
+            Self::Malformed => VaultError::Damaged { path },
+            Self::KdfParameters => VaultError::KdfParameters { path },
+            Self::OutOfMemory { kib } => VaultError::OutOfMemory { path, kib },
+        }
+    }
+}
+
+/// The vault key from the first slot of a kind that a key opens.
+fn open_with_key(slots: &[RawSlot], kind: SlotKind, key: &WrappingKey) -> Result<VaultKey, SlotError> {
+    open_first(slots, kind, |slot| {
+        if slot.payload.len() != WRAPPED_LEN {
+            return Err(SlotError::Malformed);
+        }
+        key.unwrap(&slot.payload, &[slot.kind]).map_err(|_| SlotError::WrongKey)
+    })
+}
+
+/// The vault key from the first slot that a passphrase opens. Takes a moment and the memory that the slot names.
+fn open_with_passphrase(slots: &[RawSlot], passphrase: &Passphrase) -> Result<VaultKey, SlotError> {
+    open_first(slots, SlotKind::Passphrase, |slot| {
+        let (public, parameters, salt) = passphrase_head(slot)?;
+        stretch(passphrase, parameters, salt)?
+            .unwrap(&slot.payload[PASSPHRASE_HEAD..], &associated_data(slot.kind, public))
+            .map_err(|_| SlotError::WrongKey)
+    })
+}
+
+/// The payload before the box, and what is in it.
+fn passphrase_head(slot: &RawSlot) -> Result<(&[u8], KdfParameters, &[u8]), SlotError> {
+    if slot.payload.len() != PASSPHRASE_HEAD + WRAPPED_LEN {
+        return Err(SlotError::Malformed);
+    }
+    let public = &slot.payload[..PASSPHRASE_HEAD];
+    let number = |at: usize| public[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let parameters = KdfParameters { memory_kib: number(0), passes: number(4), lanes: number(8) };
+    Ok((public, parameters, &public[12..]))
+}
+
 /// Tries the slots of one kind. A slot that cannot even be tried outweighs one that does not fit, so that nobody types
 /// a right passphrase again and again.
 fn open_first(
     slots: &[RawSlot],
-    kind: u8,
-    open: impl Fn(&[u8]) -> Result<VaultKey, SlotError>,
+    kind: SlotKind,
+    open: impl Fn(&RawSlot) -> Result<VaultKey, SlotError>,
 ) -> Result<VaultKey, SlotError> {
     let mut outcome = Err(SlotError::NoSuchSlot);
-    for slot in slots.iter().filter(|slot| slot.kind == kind) {
-        let is_whole = slot.payload.len() == payload_len(kind);
-        match if is_whole { open(&slot.payload) } else { Err(SlotError::Malformed) } {
+    for slot in slots.iter().filter(|slot| self::kind(slot) == kind) {
+        match open(slot) {
             Ok(key) => return Ok(key),
             Err(SlotError::WrongKey) if !matches!(outcome, Err(SlotError::NoSuchSlot)) => {}
             Err(error) => outcome = Err(error),
@@ -152,130 +389,24 @@ fn open_first(
     outcome
 }
 
-#[expect(clippy::disallowed_methods, reason = "the passphrase is stretched here, and only the result leaves")]
-fn stretch(
-    passphrase: &Passphrase,
-    parameters: KdfParameters,
-    salt: &[u8],
-) -> Result<WrappingKey, SlotError> {
-    if !parameters.are_bounded() {
-        return Err(SlotError::KdfParameters);
-    }
-    let KdfParameters { memory_kib, passes, lanes } = parameters;
-    let params =
-        Params::new(memory_kib, passes, lanes, Some(KEY_LEN)).map_err(|_| SlotError::KdfParameters)?;
-    let out_of_memory = |_| SlotError::OutOfMemory { kib: memory_kib };
-    // Our own memory and not the library's: this one is wiped, and asking for too much of it is an error.
-    let mut memory: Zeroizing<Vec<Block>> = Zeroizing::default();
-    memory.try_reserve_exact(params.block_count()).map_err(out_of_memory)?;
-    memory.resize(params.block_count(), Block::default());
-    let text = passphrase.secret().expose_secret().as_bytes();
-    WrappingKey::try_fill(|key| {
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(text, salt, key, memory.as_mut_slice())
-            .map_err(|_| SlotError::KdfParameters)
-    })
-}
-
 fn associated_data(kind: u8, public: &[u8]) -> Vec<u8> {
     [&[kind], public].concat()
 }
 
-fn payload_len(kind: u8) -> usize {
-    if kind == PASSPHRASE { PASSPHRASE_HEAD + WRAPPED_LEN } else { WRAPPED_LEN }
-}
-
-const KEY_FILE: u8 = 1;
-const PASSPHRASE: u8 = 2;
+/// In this order they are tried.
+const UNATTENDED: [SlotKind; 4] =
+    [SlotKind::KeyFile, SlotKind::Credential, SlotKind::Keychain, SlotKind::Command];
+const KINDS: [(u8, SlotKind); 6] = [
+    (1, SlotKind::KeyFile),
+    (2, SlotKind::Passphrase),
+    (3, SlotKind::RecoveryCode),
+    (4, SlotKind::Command),
+    (5, SlotKind::Keychain),
+    (6, SlotKind::Credential),
+];
 const SALT_LEN: usize = 16;
 const PASSPHRASE_HEAD: usize = 12 + SALT_LEN;
 const WRAPPED_LEN: usize = KEY_LEN + SEAL_OVERHEAD;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vault::seal::Purpose;
-    use rstest::rstest;
-
-    const CHEAP: KdfParameters = KdfParameters { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
-
-    fn passphrase(text: &str) -> Passphrase {
-        Passphrase::new(text.into()).unwrap()
-    }
-
-    fn is_same(one: &VaultKey, other: &VaultKey) -> bool {
-        let sealed = one.seal(Purpose::Body, b"", b"x");
-        other.open(Purpose::Body, b"", &sealed).is_ok()
-    }
-
-    #[test]
-    fn each_slot_gives_the_same_vault_key() {
-        let (vault_key, file) = (VaultKey::random(), WrappingKey::random());
-        let slots = [
-            RawSlot { kind: 99, payload: vec![1, 2, 3] },
-            passphrase_slot(&vault_key, &passphrase("one"), CHEAP).unwrap(),
-            passphrase_slot(&vault_key, &passphrase("two"), CHEAP).unwrap(),
-            key_file_slot(&vault_key, &file),
-        ];
-        assert!(is_same(&open_with_key_file(&slots, &file).unwrap(), &vault_key));
-        assert!(is_same(&open_with_passphrase(&slots, &passphrase("one")).unwrap(), &vault_key));
-        assert!(is_same(&open_with_passphrase(&slots, &passphrase("two")).unwrap(), &vault_key));
-        assert_eq!(open_with_passphrase(&slots, &passphrase("three")).unwrap_err(), SlotError::WrongKey);
-        assert_eq!(open_with_key_file(&slots, &WrappingKey::random()).unwrap_err(), SlotError::WrongKey);
-        assert_eq!(open_with_key_file(&slots[..3], &file).unwrap_err(), SlotError::NoSuchSlot);
-        assert_eq!(open_with_passphrase(&slots[3..], &passphrase("one")).unwrap_err(), SlotError::NoSuchSlot);
-    }
-
-    #[rstest]
-    #[case(KdfParameters { memory_kib: 9 * 1024, passes: 2, lanes: 3 })]
-    #[case(KdfParameters { memory_kib: 16 * 1024, passes: 1, lanes: 8 })]
-    #[case(KdfParameters::default())]
-    fn the_parameters_in_the_slot_are_the_ones_that_are_used(#[case] parameters: KdfParameters) {
-        let vault_key = VaultKey::random();
-        let slot = passphrase_slot(&vault_key, &passphrase("right"), parameters).unwrap();
-        assert_eq!(slot.payload[..12], parameters.to_bytes());
-        let slots = [slot];
-        assert!(is_same(&open_with_passphrase(&slots, &passphrase("right")).unwrap(), &vault_key));
-        assert_eq!(open_with_passphrase(&slots, &passphrase("wrong")).unwrap_err(), SlotError::WrongKey);
-    }
-
-    #[test]
-    fn a_changed_parameter_or_salt_opens_nothing() {
-        let mut slot = passphrase_slot(&VaultKey::random(), &passphrase("right"), CHEAP).unwrap();
-        slot.payload[4] = 2;
-        assert_eq!(
-            open_with_passphrase(&[slot.clone()], &passphrase("right")).unwrap_err(),
-            SlotError::WrongKey
-        );
-        slot.payload[4] = 1;
-        slot.payload[12] ^= 1;
-        assert_eq!(open_with_passphrase(&[slot], &passphrase("right")).unwrap_err(), SlotError::WrongKey);
-    }
-
-    #[rstest]
-    #[case::memory_small(0, 8 * 1024 - 1)]
-    #[case::memory_huge(0, 1024 * 1024 + 1)]
-    #[case::memory_absurd(0, u32::MAX)]
-    #[case::passes_none(4, 0)]
-    #[case::passes_many(4, 17)]
-    #[case::lanes_none(8, 0)]
-    #[case::lanes_many(8, 9)]
-    fn parameters_out_of_bounds_are_not_tried(#[case] at: usize, #[case] number: u32) {
-        let mut slot = passphrase_slot(&VaultKey::random(), &passphrase("right"), CHEAP).unwrap();
-        slot.payload[at..at + 4].copy_from_slice(&number.to_le_bytes());
-        assert_eq!(
-            open_with_passphrase(&[slot], &passphrase("right")).unwrap_err(),
-            SlotError::KdfParameters
-        );
-    }
-
-    #[test]
-    fn a_slot_of_another_length_is_malformed() {
-        let (vault_key, file) = (VaultKey::random(), WrappingKey::random());
-        let mut slot = key_file_slot(&vault_key, &file);
-        slot.payload.push(0);
-        assert_eq!(open_with_key_file(&[slot], &file).unwrap_err(), SlotError::Malformed);
-        let short = RawSlot { kind: PASSPHRASE, payload: vec![0; 5] };
-        assert_eq!(open_with_passphrase(&[short], &passphrase("x")).unwrap_err(), SlotError::Malformed);
-    }
-}
+mod tests;

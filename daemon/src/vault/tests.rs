@@ -2,7 +2,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use procurify_token_protocol::{Audience, BaseUrl, BodyEncoding, Domain, TokenUrl};
+use procurify_token_protocol::{Audience, BaseUrl, BodyEncoding, Domain, Passphrase, TokenUrl};
 use proptest::prelude::*;
 use rstest::rstest;
 use secrecy::ExposeSecret;
@@ -40,6 +40,21 @@ pub(super) fn shown(secret: &ClientSecret) -> String {
     secret.secret().expose_secret().to_owned()
 }
 
+fn kinds(paths: &VaultPaths) -> Vec<SlotKind> {
+    Vault::slots_at(paths).unwrap().into_iter().map(|slot| slot.kind).collect()
+}
+
+fn later_slot(payload: Vec<u8>) -> RawSlot {
+    let id = SlotId::from_bytes([7; 4]);
+    RawSlot {
+        kind: 77,
+        id,
+        added_at: Some(DateTime::UNIX_EPOCH),
+        description: "later".parse().unwrap(),
+        payload,
+    }
+}
+
 fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text.into()).unwrap()
 }
@@ -55,18 +70,20 @@ impl Home {
         let folder = tempfile::tempdir().unwrap();
         let vault = folder.path().join("data/procurify-token/vault");
         let key_file = folder.path().join("config/procurify-token/vault.key");
-        Self { folder, paths: VaultPaths { vault, key_file } }
+        Self { folder, paths: VaultPaths::new(vault, key_file) }
     }
 
     fn with_vault() -> (Self, Vault) {
         let home = Self::new();
-        let mut vault = Vault::create(&home.paths, Key::KeyFile).unwrap();
+        let (mut vault, _) = Vault::create(&home.paths, &[NewSlot::KeyFile], now()).unwrap();
         vault.add(new_credential("acme", "canary-1"), now()).unwrap();
         (home, vault)
     }
 
     fn open(&self) -> Result<Vault, VaultError> {
-        Vault::open(&self.paths, Key::KeyFile)
+        let mut vault = Vault::open(&self.paths, Key::Unattended)?;
+        vault.settle()?;
+        Ok(vault)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -77,8 +94,8 @@ impl Home {
         fs::write(&self.paths.vault, bytes).unwrap();
     }
 
-    fn previous(&self) -> std::path::PathBuf {
-        self.paths.previous()
+    fn previous(&self) -> PathBuf {
+        self.paths.generation(1)
     }
 
     fn vault_folder(&self) -> Vec<String> {
@@ -132,14 +149,15 @@ fn a_vault_is_the_same_after_it_was_closed() {
 fn a_passphrase_opens_and_another_does_not() {
     let home = Home::new();
     let right = passphrase("correct horse");
-    Vault::create_with(&home.paths, Key::Passphrase(&right), CHEAP).unwrap();
+    let slots = [NewSlot::Passphrase(passphrase("correct horse"))];
+    Vault::create_with(&home.paths, &slots, now(), CHEAP).unwrap();
     assert!(!home.paths.key_file.exists());
-    assert_eq!(Vault::slots_at(&home.paths).unwrap(), [SlotKind::Passphrase]);
+    assert_eq!(kinds(&home.paths), [SlotKind::Passphrase]);
     Vault::open(&home.paths, Key::Passphrase(&right)).unwrap();
     let wrong = Vault::open(&home.paths, Key::Passphrase(&passphrase("wrong"))).unwrap_err();
     assert!(matches!(wrong, VaultError::WrongKey { kind: SlotKind::Passphrase, .. }), "{wrong:?}");
-    let other = Vault::open(&home.paths, Key::KeyFile).unwrap_err();
-    assert!(matches!(other, VaultError::NoSuchSlot { kind: SlotKind::KeyFile, .. }), "{other:?}");
+    let other = Vault::open(&home.paths, Key::Unattended).unwrap_err();
+    assert!(matches!(other, VaultError::OnlyByPerson { .. }), "{other:?}");
 }
 
 #[test]
@@ -168,7 +186,7 @@ fn no_file_shows_a_secret_a_name_or_a_key() {
 #[test]
 fn making_a_vault_touches_none_that_is_there() {
     let (home, _vault) = Home::with_vault();
-    let made = |home: &Home| Vault::create(&home.paths, Key::KeyFile).unwrap_err();
+    let made = |home: &Home| Vault::create(&home.paths, &[NewSlot::KeyFile], now()).unwrap_err();
     let before = home.bytes();
     assert!(matches!(made(&home), VaultError::Exists { path } if path == home.paths.vault));
     assert_eq!(home.bytes(), before);
@@ -198,7 +216,7 @@ fn a_key_file_is_used_again_and_never_replaced() {
     let kept = home.bytes();
     fs::remove_file(&home.paths.vault).unwrap();
     fs::remove_file(home.previous()).unwrap();
-    Vault::create(&home.paths, Key::KeyFile).unwrap();
+    Vault::create(&home.paths, &[NewSlot::KeyFile], now()).unwrap();
     assert_eq!(fs::read(&home.paths.key_file).unwrap(), key);
     // So the backup of the first vault still opens.
     home.put(&kept);
@@ -206,7 +224,7 @@ fn a_key_file_is_used_again_and_never_replaced() {
 
     fs::write(&home.paths.key_file, "something else\n").unwrap();
     fs::remove_file(&home.paths.vault).unwrap();
-    let refused = Vault::create(&home.paths, Key::KeyFile).unwrap_err();
+    let refused = Vault::create(&home.paths, &[NewSlot::KeyFile], now()).unwrap_err();
     assert!(matches!(refused, VaultError::KeyFileMalformed { .. }), "{refused:?}");
     assert_eq!(fs::read(&home.paths.key_file).unwrap(), b"something else\n");
     assert!(!home.paths.vault.exists());
@@ -227,8 +245,8 @@ fn each_way_in_which_the_files_can_be_wrong_has_its_own_error() {
     assert!(matches!(home.open(), Err(VaultError::Truncated { .. })));
     home.put(&[&good[..], &[0]].concat());
     assert!(matches!(home.open(), Err(VaultError::Damaged { .. })));
-    home.put(&resummed(&good, |file| file[8] = 2));
-    assert!(matches!(home.open(), Err(VaultError::Newer { found: 2, known: 1, .. })));
+    home.put(&resummed(&good, |file| file[8] = 3));
+    assert!(matches!(home.open(), Err(VaultError::Newer { found: 3, known: 2, .. })));
     // Whoever changes the sealed body and mends the checksum, too, gets no further.
     home.put(&resummed(&good, |file| file[good.len() - 40] ^= 1));
     assert!(matches!(home.open(), Err(VaultError::Damaged { .. })));
@@ -253,7 +271,7 @@ fn each_way_in_which_the_files_can_be_wrong_has_its_own_error() {
 #[rstest]
 #[case::vault(|paths: &VaultPaths| paths.vault.clone())]
 #[case::key_file(|paths: &VaultPaths| paths.key_file.clone())]
-fn a_file_that_others_can_touch_is_not_used(#[case] which: fn(&VaultPaths) -> std::path::PathBuf) {
+fn a_file_that_others_can_touch_is_not_used(#[case] which: fn(&VaultPaths) -> PathBuf) {
     let (home, vault) = Home::with_vault();
     drop(vault);
     let path = which(&home.paths);
@@ -299,7 +317,7 @@ fn a_file_that_others_can_touch_is_not_used(#[case] which: fn(&VaultPaths) -> st
 #[rstest]
 #[case::vault(|paths: &VaultPaths| paths.vault.clone())]
 #[case::key_file(|paths: &VaultPaths| paths.key_file.clone())]
-fn a_file_of_somebody_else_is_not_used(#[case] which: fn(&VaultPaths) -> std::path::PathBuf) {
+fn a_file_of_somebody_else_is_not_used(#[case] which: fn(&VaultPaths) -> PathBuf) {
     let (home, vault) = Home::with_vault();
     drop(vault);
     let path = which(&home.paths);
@@ -351,12 +369,12 @@ fn any_flipped_bit_is_damage_and_never_a_wrong_key_or_a_newer_version() {
 #[test]
 fn a_later_versions_slot_survives_our_saves() {
     let (home, vault) = Home::with_vault();
-    let later = RawSlot { kind: 77, payload: vec![1, 2, 3] };
+    let later = later_slot(vec![1, 2, 3]);
     let slots = [vec![later.clone()], vault.slots.clone()].concat();
     home.put(&write(&slots, &vault.key, &vault.contents));
     let mut vault = home.open().unwrap();
     vault.add(new_credential("beta", "canary-2"), now()).unwrap();
-    assert_eq!(Vault::slots_at(&home.paths).unwrap(), [SlotKind::Unknown(77), SlotKind::KeyFile]);
+    assert_eq!(kinds(&home.paths), [SlotKind::Unknown(77), SlotKind::KeyFile]);
     assert_eq!(home.open().unwrap().slots[0], later);
 }
 
@@ -366,7 +384,7 @@ fn the_slots_are_authentic() {
     drop(vault);
     // A slot of an unknown kind is not looked into, and yet a change in it is noticed.
     let good = home.bytes();
-    let slots = [vec![RawSlot { kind: 77, payload: vec![] }], format::parse(&good).unwrap().slots].concat();
+    let slots = [vec![later_slot(vec![])], format::parse(&good).unwrap().slots].concat();
     let body = format::parse(&good).unwrap().sealed_body.to_vec();
     home.put(&format::write(&slots, body.len(), |_| body.clone()));
     assert!(matches!(home.open(), Err(VaultError::Damaged { .. })));
@@ -384,8 +402,219 @@ fn the_previous_generation_is_kept_and_forgotten_with_a_removed_credential() {
     let before = home.bytes();
     vault.add(new_credential("gamma", "canary-3"), now()).unwrap();
     assert_eq!(fs::read(home.previous()).unwrap(), before);
+    let third = home.bytes();
     vault.add(new_credential("delta", "canary-4"), now()).unwrap();
+    assert_eq!(home.vault_folder(), ["vault", "vault.1", "vault.2"]);
+    assert_eq!([1, 2].map(|n| fs::read(home.paths.generation(n)).unwrap()), [third, before]);
+    for name in ["epsilon", "zeta", "eta"] {
+        vault.add(new_credential(name, "canary-5"), now()).unwrap();
+    }
+    assert_eq!(home.vault_folder(), ["vault", "vault.1", "vault.2", "vault.3"]);
+    vault.remove(&name("eta")).unwrap();
+    assert_eq!(home.vault_folder(), ["vault", "vault.1"], "they hold what was removed");
+}
+
+#[test]
+fn a_save_that_is_repeated_pushes_no_good_generation_out() {
+    let (home, mut vault) = Home::with_vault();
+    for name in ["beta", "gamma", "delta"] {
+        vault.add(new_credential(name, "canary-2"), now()).unwrap();
+    }
+    let kept = || [1, 2, 3].map(|number| fs::read(home.paths.generation(number)).unwrap());
+    let (newest, before) = (home.bytes(), kept());
+    for _ in 0..5 {
+        let fault = Fault::Fail(Step::Replace, 1);
+        let add = || vault.add(new_credential("epsilon", "canary-3"), now());
+        faults::with(fault, add).0.unwrap_err();
+    }
+    assert_eq!((home.bytes(), kept()), (newest.clone(), [newest, before[0].clone(), before[1].clone()]));
+}
+
+#[test]
+fn an_older_generation_takes_the_place_of_a_damaged_one_and_nothing_is_lost() {
+    let (home, mut vault) = Home::with_vault();
+    let before = everything(&vault);
+    vault.add(new_credential("beta", "canary-2"), now()).unwrap();
+    drop(vault);
+    let damaged = home.bytes()[..100].to_vec();
+    home.put(&damaged);
+    let error = home.open().unwrap_err().to_string();
+    assert!(error.contains("vault.1") && error.contains("unlock --generation 1"), "{error}");
+    let mut back = Vault::open_generation(&home.paths, Key::Unattended, 1).unwrap();
+    assert_eq!(home.bytes(), damaged, "nothing is touched until it is settled");
+    back.settle().unwrap();
+    assert_eq!(everything(&home.open().unwrap()), before);
+    let aside = home.vault_folder().into_iter().find(|name| name.starts_with("vault.aside-")).unwrap();
+    assert_eq!(fs::read(home.paths.vault.with_file_name(aside)).unwrap(), damaged);
+    // And where the newest is gone altogether.
+    fs::remove_file(&home.paths.vault).unwrap();
+    Vault::open_generation(&home.paths, Key::Unattended, 1).unwrap().settle().unwrap();
+    assert_eq!(everything(&home.open().unwrap()), before);
+}
+
+#[test]
+fn slots_come_and_go_and_what_went_opens_nothing_any_more() {
+    let (home, mut vault) = Home::with_vault();
+    let before = everything(&vault);
+    let text = passphrase("correct horse");
+    let mut code = PreparedSlot::new(&home.paths, &NewSlot::RecoveryCode).unwrap();
+    let words = PreparedSlot::with(&home.paths, &NewSlot::Passphrase(text.clone()), CHEAP).unwrap();
+    let code_slot = vault.add_slot(&code, Description::default(), now()).unwrap();
+    let code = code.take_recovery_code().unwrap();
+    let words_slot = vault.add_slot(&words, "Anna".parse().unwrap(), now()).unwrap();
+    let key_file = PreparedSlot::new(&home.paths, &NewSlot::KeyFile).unwrap();
+    let second = vault.add_slot(&key_file, Description::default(), now()).unwrap_err();
+    assert!(matches!(second, ChangeError::NotStored(VaultError::SlotExists { .. })), "{second:?}");
+    assert_eq!(kinds(&home.paths), [SlotKind::KeyFile, SlotKind::RecoveryCode, SlotKind::Passphrase]);
+    for key in [Key::Unattended, Key::Passphrase(&text), Key::RecoveryCode(&code)] {
+        assert_eq!(everything(&Vault::open(&home.paths, key).unwrap()), before);
+    }
+    let copy = home.bytes();
+
+    // The passphrase stays, so it is needed; without it nothing happens.
+    let without = [code_slot.id];
+    let kept = Vault::keep_slots(&home.paths, &without, &[]).unwrap_err();
+    assert!(matches!(kept, ChangeError::SlotNotOpened { id, .. } if id == words_slot.id), "{kept:?}");
+    assert_eq!(home.bytes(), copy);
+    let keys = [UnlockWith::Passphrase(text.clone())];
+    let kept = Vault::keep_slots(&home.paths, &without, &keys).unwrap();
+    assert_eq!(vault.rekey(&kept, &without).unwrap(), 3);
     assert_eq!(home.vault_folder(), ["vault", "vault.1"]);
+    assert_eq!(fs::read(home.previous()).unwrap(), home.bytes());
+    let contents =
+        |vault: &Vault| everything(vault).into_iter().map(|(_, secrets)| secrets).collect::<Vec<_>>();
+    let secrets: Vec<_> = before.iter().map(|(_, secrets)| secrets.clone()).collect();
+    for key in [Key::Unattended, Key::Passphrase(&text)] {
+        assert_eq!(contents(&Vault::open(&home.paths, key).unwrap()), secrets);
+    }
+    let gone = Vault::open(&home.paths, Key::RecoveryCode(&code)).unwrap_err();
+    assert!(matches!(gone, VaultError::NoSuchSlot { .. }), "{gone:?}");
+    // Whoever has an old copy and the code has the old vault key, and opens nothing of the new vault with it.
+    let stolen = Home::new();
+    fs::create_dir_all(stolen.paths.vault.parent().unwrap()).unwrap();
+    fs::set_permissions(stolen.paths.vault.parent().unwrap(), Permissions::from_mode(0o700)).unwrap();
+    fs::write(&stolen.paths.vault, &copy).unwrap();
+    fs::set_permissions(&stolen.paths.vault, Permissions::from_mode(0o600)).unwrap();
+    let old = Vault::open(&stolen.paths, Key::RecoveryCode(&code)).unwrap();
+    let bytes = home.bytes();
+    let file = format::parse(&bytes).unwrap();
+    assert!(old.key.open(Purpose::Body, file.header, file.sealed_body).is_err());
+    // The changes go on.
+    vault.add(new_credential("beta", "canary-9"), now()).unwrap();
+    assert_eq!(everything(&home.open().unwrap()), everything(&vault));
+
+    let all: Vec<_> = vault.slots().into_iter().map(|slot| slot.id).collect();
+    assert!(matches!(Vault::keep_slots(&home.paths, &all, &keys), Err(ChangeError::LastSlot)));
+    let unknown = [SlotId::from_bytes([9; 4])];
+    assert!(matches!(Vault::keep_slots(&home.paths, &unknown, &keys), Err(ChangeError::UnknownSlot(_))));
+}
+
+#[test]
+fn slots_that_have_changed_since_they_were_opened_are_not_wrapped() {
+    let (home, mut vault) = Home::with_vault();
+    let kept = Vault::keep_slots(&home.paths, &[], &[]).unwrap();
+    let code = PreparedSlot::new(&home.paths, &NewSlot::RecoveryCode).unwrap();
+    vault.add_slot(&code, Description::default(), now()).unwrap();
+    let before = home.bytes();
+    assert!(matches!(vault.rekey(&kept, &[]), Err(ChangeError::SlotsChanged)));
+    assert_eq!(home.bytes(), before);
+}
+
+#[test]
+fn a_credential_of_systemd_and_a_command_open_a_vault() {
+    let (home, mut vault) = Home::with_vault();
+    let folder = home.folder.path().join("credentials");
+    fs::create_dir(&folder).unwrap();
+    let credential = folder.join("procurify-token.vault-key");
+    fs::write(&credential, *new_key_line()).unwrap();
+    fs::set_permissions(&credential, Permissions::from_mode(0o440)).unwrap();
+    let line = home.folder.path().join("line");
+    fs::write(&line, *new_key_line()).unwrap();
+    let command = KeyCommand {
+        program: "cat".to_owned(),
+        arguments: vec![line.display().to_string()],
+        timeout: std::time::Duration::from_mins(1),
+    };
+    let missing = PreparedSlot::new(&home.paths, &NewSlot::Credential).unwrap_err();
+    assert!(matches!(missing, VaultError::CredentialMissing { path: None }), "{missing:?}");
+    let missing = PreparedSlot::new(&home.paths, &NewSlot::Command).unwrap_err();
+    assert!(matches!(missing, VaultError::NoCommand), "{missing:?}");
+    let paths =
+        VaultPaths { credential: Some(credential.clone()), command: Some(command), ..home.paths.clone() };
+    for slot in [NewSlot::Credential, NewSlot::Command] {
+        let prepared = PreparedSlot::new(&paths, &slot).unwrap();
+        vault.add_slot(&prepared, Description::default(), now()).unwrap();
+    }
+    fs::remove_file(&home.paths.key_file).unwrap();
+    Vault::open(&paths, Key::Unattended).unwrap();
+    fs::set_permissions(&credential, Permissions::from_mode(0o444)).unwrap();
+    Vault::open(&paths, Key::Unattended).unwrap();
+    fs::write(&line, "nothing").unwrap();
+    let failures = match Vault::open(&paths, Key::Unattended).unwrap_err() {
+        VaultError::NoneOpens { failures } => failures,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(
+        failures[..],
+        [VaultError::KeyFileMissing { .. }, VaultError::Mode { .. }, VaultError::Command { .. }]
+    ));
+}
+
+#[test]
+fn a_backup_is_restored_where_no_vault_is_and_opened_by_any_slot() {
+    let (home, mut vault) = Home::with_vault();
+    let mut code = PreparedSlot::new(&home.paths, &NewSlot::RecoveryCode).unwrap();
+    vault.add_slot(&code, Description::default(), now()).unwrap();
+    let mut backup = Vec::new();
+    let mut generation = None;
+    loop {
+        let piece = Vault::piece(&home.paths, generation, backup.len() as u64, 100).unwrap().unwrap();
+        generation = Some(piece.generation);
+        backup.extend_from_slice(piece.piece.bytes());
+        if backup.len() as u64 == piece.length {
+            break;
+        }
+    }
+    assert_eq!(backup, home.bytes());
+    let refused = Vault::restore(&home.paths, &backup).unwrap_err();
+    assert!(matches!(refused, VaultError::Exists { .. }), "{refused:?}");
+    vault.add(new_credential("beta", "canary-2"), now()).unwrap();
+    assert!(Vault::piece(&home.paths, generation, 0, 100).unwrap().is_none(), "another generation");
+
+    let other = Home::new();
+    let damaged = Vault::restore(&other.paths, &backup[..backup.len() - 1]).unwrap_err();
+    assert!(matches!(damaged, VaultError::Truncated { .. }), "{damaged:?}");
+    assert!(!other.paths.vault.exists());
+    Vault::restore(&other.paths, &backup).unwrap();
+    let code = code.take_recovery_code().unwrap();
+    let opened = Vault::open(&other.paths, Key::RecoveryCode(&code)).unwrap();
+    assert_eq!(everything(&opened)[0].1, [Some("canary-1".to_owned()), None, None]);
+    assert!(matches!(Vault::open(&other.paths, Key::Unattended), Err(VaultError::KeyFileMissing { .. })));
+}
+
+#[test]
+fn what_is_copied_out_is_taken_in_all_or_none() {
+    let (home, mut vault) = Home::with_vault();
+    vault.stage(&name("acme"), "id-2".parse().unwrap(), &secret("canary-2"), false, now()).unwrap();
+    vault.promote(&name("acme"), staged_version(&vault)).unwrap();
+    vault.stage(&name("acme"), "id-3".parse().unwrap(), &secret("canary-3"), false, now()).unwrap();
+    let copies = |vault: &Vault| vault.credentials().map(|c| vault.copy_of(c).unwrap()).collect::<Vec<_>>();
+    let before = home.bytes();
+    let error = vault.take_in(copies(&vault), now()).unwrap_err();
+    assert!(matches!(&error, ChangeError::SomeExist(names) if names[..] == [name("acme")]), "{error:?}");
+    assert_eq!(home.bytes(), before);
+
+    let other = Home::new();
+    let (mut copy, _) = Vault::create(&other.paths, &[NewSlot::KeyFile], now()).unwrap();
+    copy.take_in(copies(&vault), now()).unwrap();
+    let secrets =
+        |vault: &Vault| everything(vault).into_iter().map(|(_, secrets)| secrets).collect::<Vec<_>>();
+    assert_eq!(secrets(&other.open().unwrap()), secrets(&vault));
+    let twice = copies(&vault).into_iter().chain(copies(&vault)).collect();
+    let third = Home::new();
+    let (mut empty, _) = Vault::create(&third.paths, &[NewSlot::KeyFile], now()).unwrap();
+    assert!(matches!(empty.take_in(twice, now()), Err(ChangeError::Exists)));
+    assert_eq!(empty.credentials().count(), 0);
 }
 
 #[test]
@@ -426,7 +655,7 @@ fn a_failure_before_the_end_changes_nothing(#[case] step: Step, #[case] nth: u32
         let error = outcome.unwrap_err();
         assert!(matches!(&error, ChangeError::NotStored(VaultError::Io(f)) if f.step == step), "{error:?}");
         assert_eq!((home.bytes(), everything(&vault)), (bytes.clone(), held.clone()), "{change:?}");
-        assert_eq!(home.vault_folder(), ["vault", "vault.1"], "{change:?}");
+        assert!(home.vault_folder().iter().all(|file| is_ours(file)), "{change:?}");
     }
     vault.add(new_credential("beta", "canary-2"), now()).unwrap();
     assert_eq!(everything(&home.open().unwrap()), everything(&vault));
@@ -448,7 +677,12 @@ fn a_failure_behind_the_replacement_is_told_apart_and_the_new_state_counts(
     assert_eq!(everything(&home.open().unwrap()), everything(&vault));
     vault.add(new_credential("gamma", "canary-5"), now()).unwrap();
     assert_eq!(everything(&home.open().unwrap()), everything(&vault));
-    assert_eq!(home.vault_folder(), ["vault", "vault.1"]);
+    assert!(home.vault_folder().iter().all(|file| is_ours(file)));
+}
+
+/// Not a temporary file.
+fn is_ours(file: &str) -> bool {
+    ["vault", "vault.1", "vault.2", "vault.3"].contains(&file)
 }
 
 #[test]
@@ -456,7 +690,7 @@ fn a_crash_while_a_vault_is_made_leaves_none_or_a_whole_one_and_can_be_repeated(
     for step in STEPS {
         for nth in 1.. {
             let home = Home::new();
-            let create = || Vault::create(&home.paths, Key::KeyFile);
+            let create = || Vault::create(&home.paths, &[NewSlot::KeyFile], now());
             let (outcome, struck) = faults::with(Fault::Crash(step, nth), create);
             if !struck {
                 outcome.unwrap();
@@ -544,7 +778,7 @@ proptest! {
                 vault = home.open().unwrap();
                 let found = everything(&vault);
                 prop_assert!(found == before || found == died_with);
-                prop_assert!(home.vault_folder().iter().all(|file| ["vault", "vault.1"].contains(&&**file)));
+                prop_assert!(home.vault_folder().iter().all(|file| is_ours(file)));
                 continue;
             }
             match outcome {
@@ -568,10 +802,10 @@ fn errors_are_whole_sentences_without_secrets() {
     assert!(text.contains("vault is missing") && text.contains("vault.1;"), "{text}");
 }
 
-/// The files in `tests/vectors/vault` were written by the first version of this code and must open forever. To write
-/// new ones beside them for a new format, run this test once with `WRITE_VAULT_VECTORS=1`: it never overwrites.
+/// The files in `tests/vectors/vault` were written by the versions that first had their formats, and must open forever. To
+/// write new ones beside them for a new format, run this test once with `WRITE_VAULT_VECTORS=1`: it never overwrites.
 #[test]
-fn the_vaults_of_the_first_version_open() {
+fn the_vaults_of_every_format_open() {
     let vectors = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/vault"));
     if std::env::var_os("WRITE_VAULT_VECTORS").is_some() {
         write_vectors(vectors);
@@ -579,15 +813,23 @@ fn the_vaults_of_the_first_version_open() {
     let home = Home::new();
     let folder = home.folder.path();
     // Git keeps no modes.
-    for file in ["v1.key", "v1_key_file.vault", "v1_passphrase.vault"] {
+    for file in V1.into_iter().chain(V2) {
         fs::write(folder.join(file), fs::read(vectors.join(file)).unwrap()).unwrap();
         fs::set_permissions(folder.join(file), Permissions::from_mode(0o600)).unwrap();
     }
-    let paths = |vault| VaultPaths { vault: folder.join(vault), key_file: folder.join("v1.key") };
-    let by_key = Vault::open(&paths("v1_key_file.vault"), Key::KeyFile).unwrap();
+    let paths = |vault: &str, key: &str| VaultPaths::new(folder.join(vault), folder.join(key));
     let text = passphrase("correct horse battery staple");
-    let by_text = Vault::open(&paths("v1_passphrase.vault"), Key::Passphrase(&text)).unwrap();
-    for vault in [by_key, by_text] {
+    let code = RecoveryCode::parse(&VECTOR_CODE.into()).unwrap();
+    let [_, by_key, by_text] = V1;
+    let opened = [
+        Vault::open(&paths(by_key, "v1.key"), Key::Unattended),
+        Vault::open(&paths(by_text, "v1.key"), Key::Passphrase(&text)),
+        Vault::open(&paths("v2.vault", "v2.key"), Key::Unattended),
+        Vault::open(&paths("v2.vault", "none"), Key::Passphrase(&text)),
+        Vault::open(&paths("v2.vault", "none"), Key::RecoveryCode(&code)),
+    ];
+    for vault in opened {
+        let vault = vault.unwrap();
         let secrets: Vec<_> = everything(&vault).into_iter().map(|(_, secrets)| secrets).collect();
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
@@ -607,27 +849,55 @@ fn the_vaults_of_the_first_version_open() {
     }
 }
 
+#[test]
+fn a_vault_of_an_older_format_is_written_anew_with_its_next_change_and_keeps_its_slots() {
+    let vectors = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/vault"));
+    let home = Home::new();
+    create_folders(disk::folder_of(&home.paths.vault)).unwrap();
+    create_folders(disk::folder_of(&home.paths.key_file)).unwrap();
+    let put = |from: &str, to: &Path| {
+        fs::write(to, fs::read(vectors.join(from)).unwrap()).unwrap();
+        fs::set_permissions(to, Permissions::from_mode(0o600)).unwrap();
+    };
+    put("v1_key_file.vault", &home.paths.vault);
+    put("v1.key", &home.paths.key_file);
+    let mut vault = home.open().unwrap();
+    let slots = vault.slots();
+    vault.add(new_credential("beta", "canary-2"), now()).unwrap();
+    assert_eq!(home.bytes()[8], 2);
+    assert_eq!(
+        (home.open().unwrap().slots(), everything(&home.open().unwrap())),
+        (slots, everything(&vault))
+    );
+}
+
 fn write_vectors(folder: &Path) {
     let home = Home::new();
-    let text = passphrase("correct horse battery staple");
-    for (file, key) in [("v1_key_file.vault", Key::KeyFile), ("v1_passphrase.vault", Key::Passphrase(&text))]
-    {
-        let parameters = KdfParameters { memory_kib: 8 * 1024, passes: 2, lanes: 2 };
-        let vault = home.folder.path().join(file);
-        let paths = VaultPaths { vault, key_file: home.folder.path().join("v1.key") };
-        let mut vault = Vault::create_with(&paths, key, parameters).unwrap();
-        let acme = name("acme");
-        vault.add(new_credential("acme", "first-secret"), now()).unwrap();
-        vault.add(new_credential("acme/reporting", "other"), now()).unwrap();
-        vault.stage(&acme, "second-id".parse().unwrap(), &secret("second-secret"), false, now()).unwrap();
-        vault.promote(&acme, staged_version(&vault)).unwrap();
-        vault.stage(&acme, "third-id".parse().unwrap(), &secret("third-secret"), false, now()).unwrap();
-    }
-    for file in ["v1.key", "v1_key_file.vault", "v1_passphrase.vault"] {
+    let parameters = KdfParameters { memory_kib: 8 * 1024, passes: 2, lanes: 2 };
+    let vault = home.folder.path().join("v2.vault");
+    let paths = VaultPaths::new(vault, home.folder.path().join("v2.key"));
+    let (mut vault, _) = Vault::create_with(&paths, &[NewSlot::KeyFile], now(), parameters).unwrap();
+    let words = NewSlot::Passphrase(passphrase("correct horse battery staple"));
+    let words = PreparedSlot::with(&paths, &words, parameters).unwrap();
+    vault.add_slot(&words, "Größe".parse().unwrap(), now()).unwrap();
+    let code = RecoveryCode::parse(&VECTOR_CODE.into()).unwrap();
+    let code = PreparedSlot::of_recovery_code(code);
+    vault.add_slot(&code, Description::default(), now()).unwrap();
+    let acme = name("acme");
+    vault.add(new_credential("acme", "first-secret"), now()).unwrap();
+    vault.add(new_credential("acme/reporting", "other"), now()).unwrap();
+    vault.stage(&acme, "second-id".parse().unwrap(), &secret("second-secret"), false, now()).unwrap();
+    vault.promote(&acme, staged_version(&vault)).unwrap();
+    vault.stage(&acme, "third-id".parse().unwrap(), &secret("third-secret"), false, now()).unwrap();
+    for file in V2 {
         let mut new = fs::File::create_new(folder.join(file)).unwrap();
         std::io::copy(&mut fs::File::open(home.folder.path().join(file)).unwrap(), &mut new).unwrap();
     }
 }
+
+const V1: [&str; 3] = ["v1.key", "v1_key_file.vault", "v1_passphrase.vault"];
+const V2: [&str; 2] = ["v2.key", "v2.vault"];
+const VECTOR_CODE: &str = "006H9-M9SMZ-85750-PT3N5-GA7SS-SADPS-RF8DF-VTQQ7";
 
 /// A file with a change and a checksum that is right again.
 fn resummed(file: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {

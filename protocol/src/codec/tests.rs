@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::FrameBuffer;
-use crate::{AccessToken, FailureCode, Fingerprint, RefusalCode, TokenGrant, UnlockWith};
+use crate::{AccessToken, FailureCode, Fingerprint, RefusalCode, SlotId, TokenGrant, UnlockWith};
 
 fn request_of(bytes: &[u8]) -> Result<Request, DecodeError> {
     let mut buffer = FrameBuffer::new(MAX_REQUEST);
@@ -50,7 +50,11 @@ fn example(name: &str) -> Vec<u8> {
         "done" => reply(Ok(Answer::Done)),
         "list" => request(Request::List { after: None }),
         "status" => request(Request::Status),
-        "unlock" => request(Request::Unlock { key: UnlockWith::KeyFile }),
+        "unlock" => request(Request::Unlock { key: UnlockWith::Unattended, generation: 0 }),
+        "rekey" => request(Request::Rekey {
+            without: vec![SlotId::from_bytes([0x9b, 0x31, 0xd0, 0x07])],
+            keys: vec![UnlockWith::Unattended],
+        }),
         "watch" => request(Request::Watch { name: acme, seen: Some(9), deadline: Duration::from_mins(1) }),
         "watched" => {
             reply(Ok(Answer::Watched(Box::new(crate::Watched { revision: 10, token: None, refusal: None }))))
@@ -87,7 +91,7 @@ fn examples_in_specification() -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn the_examples_of_the_specification_are_what_the_codec_writes() {
     let examples = examples_in_specification();
-    assert_eq!(examples.len(), 11, "every example is found");
+    assert_eq!(examples.len(), 12, "every example is found");
     for (name, bytes) in examples {
         let written = example(name);
         let hex = written.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
@@ -137,8 +141,8 @@ fn a_request_of_a_later_version_is_told_from_garbage() {
 
 #[test]
 fn the_count_of_requests_is_the_number_behind_the_last_one() {
-    let body = encode_request(7, &Request::Stop).unwrap()[HEAD];
-    assert_eq!(u32::from(body) + 2, REQUEST_COUNT, "watch is the last one, and not this short");
+    let body = encode_request(7, &Request::Import { length: 0 }).unwrap()[HEAD];
+    assert_eq!(u32::from(body) + 2, REQUEST_COUNT, "export is the last one, and not this short");
 }
 
 #[test]

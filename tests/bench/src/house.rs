@@ -10,13 +10,13 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use procurify_token_protocol::{AccessToken, CredentialName, Fingerprint, Request};
+use procurify_token_protocol::{AccessToken, CredentialCopy, CredentialName, Fingerprint, NewSlot, Request};
 use procurify_token_tests::client::blocking::Client;
 use procurify_token_tests::{Daemon, Home, credential, name};
 use procurify_tokend::cache::{Cache, CachedToken, Entry, TokenChange};
 use procurify_tokend::clock::{Clock as _, Stamp, SystemClock};
 use procurify_tokend::refresh::History;
-use procurify_tokend::vault::{Key, Vault, VaultPaths};
+use procurify_tokend::vault::{Vault, VaultPaths};
 
 fn main() {
     println!(
@@ -66,12 +66,15 @@ fn main() {
 fn furnish(home: &Home, number: usize) -> Vec<CredentialName> {
     let names: Vec<_> =
         (0..number).map(|n| name(&format!("{}/n{n:06}", DOMAINS[n % DOMAINS.len()]))).collect();
-    let paths = VaultPaths {
-        vault: home.data_folder().join("vault"),
-        key_file: home.config_folder().join("vault.key"),
+    let paths = VaultPaths::new(home.data_folder().join("vault"), home.config_folder().join("vault.key"));
+    let (mut vault, _) = Vault::create(&paths, &[NewSlot::KeyFile], now()).expect("a vault can be made");
+    let copy = |name: &CredentialName| CredentialCopy {
+        credential: credential(name.as_str()),
+        added_at: None,
+        staged: None,
+        previous: None,
     };
-    let mut vault = Vault::create(&paths, Key::KeyFile).expect("a vault can be made");
-    vault.add_all(names.iter().map(|name| credential(name.as_str())), now()).expect("they can be stored");
+    vault.take_in(names.iter().map(copy).collect(), now()).expect("they can be stored");
     private_folder(&home.state_folder());
     let (mut cache, _) = Cache::open(&home.state_folder().join("tokens.redb"), vault.cache_keys())
         .expect("a cache can be made");

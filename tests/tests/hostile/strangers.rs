@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use procurify_token_tests::client::{Distrust, Error, Options, blocking};
 use procurify_token_tests::protocol::{
-    ClientSecret, Fingerprint, Passphrase, REQUEST_COUNT, RefreshMode, RefusalCode, Request, UnlockWith,
+    ClientSecret, Description, ExportProof, Fingerprint, NewSlot, Passphrase, Piece, REQUEST_COUNT,
+    RefreshMode, RefusalCode, Request, UnlockWith,
 };
 use procurify_token_tests::{Home, PATIENCE, credential, name, skipped};
 use rustix::process::{Gid, Uid, geteuid};
@@ -36,7 +37,9 @@ fn a_stranger_is_refused_every_verb_in_every_state_and_learns_nothing() {
     assert_eq!(with_token, without_vault);
     assert_eq!(locked, without_vault);
 
-    home.client().request(&Request::Unlock { key: UnlockWith::KeyFile }, PATIENCE).expect("it is as it was");
+    home.client()
+        .request(&Request::Unlock { key: UnlockWith::Unattended, generation: 0 }, PATIENCE)
+        .expect("it is as it was");
     let after = home.client().token(&name("acme")).expect("nothing was invalidated or removed");
     assert_eq!(after.token.fingerprint(), token.token.fingerprint());
     assert_eq!(home.client().list().expect("a list").len(), 1);
@@ -127,7 +130,8 @@ fn every_request() -> Vec<Request> {
     let acme = || name("acme");
     let (min_ttl, deadline) = (Duration::ZERO, PATIENCE);
     let secret = || ClientSecret::new(&"s3cret".into()).expect("a client secret");
-    let passphrase = || UnlockWith::Passphrase(Passphrase::new("passphrase".into()).expect("a passphrase"));
+    let words = || Passphrase::new("passphrase".into()).expect("a passphrase");
+    let passphrase = || UnlockWith::Passphrase(words());
     let fingerprint: Fingerprint = "0123456789abcdef".parse().expect("a fingerprint");
     let requests = vec![
         Request::Get { name: acme(), min_ttl, deadline },
@@ -135,10 +139,10 @@ fn every_request() -> Vec<Request> {
         Request::List { after: None },
         Request::Describe { name: acme() },
         Request::Status,
-        Request::Init { key: UnlockWith::KeyFile },
-        Request::Init { key: passphrase() },
-        Request::Unlock { key: UnlockWith::KeyFile },
-        Request::Unlock { key: passphrase() },
+        Request::Init { slots: vec![NewSlot::KeyFile] },
+        Request::Init { slots: vec![NewSlot::Passphrase(words())] },
+        Request::Unlock { key: UnlockWith::Unattended, generation: 0 },
+        Request::Unlock { key: passphrase(), generation: 1 },
         Request::Lock,
         Request::Add(Box::new(credential("globex"))),
         Request::Stage {
@@ -152,6 +156,18 @@ fn every_request() -> Vec<Request> {
         Request::Refresh { name: acme(), mode: RefreshMode::Retry, deadline },
         Request::Watch { name: acme(), seen: None, deadline },
         Request::Remove { name: acme() },
+        Request::Slots,
+        Request::AddSlot {
+            proof: passphrase(),
+            slot: NewSlot::RecoveryCode,
+            description: Description::default(),
+        },
+        Request::Rekey { without: Vec::new(), keys: vec![passphrase()] },
+        Request::Backup { generation: None, offset: 0 },
+        Request::Upload(Piece::new(vec![1])),
+        Request::Restore { length: 1 },
+        Request::Import { length: 1 },
+        Request::Export { proof: ExportProof::Key(UnlockWith::Unattended), after: None },
         Request::Stop,
     ];
     let verbs = requests.iter().map(std::mem::discriminant).collect::<std::collections::HashSet<_>>();

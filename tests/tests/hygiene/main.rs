@@ -98,7 +98,7 @@ fn no_passphrase_is_to_be_seen() {
         assert_eq!(give(&["unlock", way], &["Passphrase: "], &wrong.secret), Some(4));
         let _ = home.command(["get", "acme"]).run().fails_with(4);
         let unlock = UnlockWith::Passphrase(Passphrase::new(wrong.secret.clone().into()).unwrap());
-        let _ = home.client().request(&Request::Unlock { key: unlock }, PATIENCE).unwrap_err();
+        let _ = home.client().request(&Request::Unlock { key: unlock, generation: 0 }, PATIENCE).unwrap_err();
         assert_eq!(give(&["unlock", way], &["Passphrase: "], &right.secret), Some(0));
         assert_eq!(give(&["init", way], &["New passphrase: ", "The same again: "], &wrong.secret), Some(12));
         let _ = home.command(["unlock", &wrong.secret]).run().ends_with(2);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use fastrand::Rng;
 use procurify_token_protocol::{
-    Answer, ClientSecret, CredentialName, Fingerprint, RefreshMode, Refusal, Request, TokenGrant, UnlockWith,
+    Answer, ClientSecret, CredentialName, Fingerprint, NewSlot, RefreshMode, Refusal, Request, TokenGrant,
+    UnlockWith,
 };
 use procurify_token_tests::sandbox::Application as SandboxApplication;
 use procurify_token_tests::{credential_of, text_of};
@@ -88,7 +89,7 @@ impl House {
             shared,
             rng,
         };
-        house.ask(Request::Init { key: UnlockWith::KeyFile }).await.unwrap();
+        house.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
         let domains = house.shared.book().weather.len();
         for number in 0..house.rng.usize(2..10) {
             let domain = house.rng.usize(..domains);
@@ -374,7 +375,7 @@ impl House {
         for account in self.shared.book().accounts.values_mut() {
             account.epoch += 1;
         }
-        self.ask(Request::Unlock { key: UnlockWith::KeyFile }).await.unwrap();
+        self.ask(Request::Unlock { key: UnlockWith::Unattended, generation: 0 }).await.unwrap();
     }
 
     /// A crash leaves what is on the disk; a clean stop waits a little for the answers that are out.
@@ -498,7 +499,7 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
         issuer: Arc::new(shared.clone()),
         clock: shared.clone(),
         policy,
-        vault: VaultPaths { vault: path("data/vault"), key_file: path("config/vault.key") },
+        vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
         cache: path("state/tokens.redb"),
         extra_ca: None,
         warnings: Vec::new(),

@@ -5,26 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use procurify_token_protocol::{Audience, BaseUrl, ClientId, CredentialName, Description, TokenUrl};
 
-#[derive(Debug, Args)]
-pub(crate) struct InitArgs {
-    /// Type a passphrase instead of making a key file
-    #[arg(long)]
-    pub(crate) passphrase: bool,
-    /// Read the passphrase from stdin instead of making a key file
-    #[arg(long, conflicts_with = "passphrase")]
-    pub(crate) passphrase_stdin: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UnlockArgs {
-    /// Type the passphrase without trying the key file first
-    #[arg(long)]
-    pub(crate) passphrase: bool,
-    /// Read the passphrase from stdin
-    #[arg(long, conflicts_with = "passphrase")]
-    pub(crate) passphrase_stdin: bool,
-}
-
 /// Where a client secret comes from; typed when none of them is given.
 #[derive(Debug, Args)]
 pub(crate) struct SecretArgs {

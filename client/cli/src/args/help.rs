@@ -55,3 +55,34 @@ is then kept to go back to.
 Examples:
   procurify-token rotate acme
   procurify-token rotate acme --rollback";
+
+pub(super) const SLOT: &str = "\
+Any one of the slots opens the vault. Who adds one is asked for what opens the vault already, unless that needs nobody.
+
+Examples:
+  procurify-token slot list
+  procurify-token slot add passphrase --description Anna
+  procurify-token slot add command      what [vault] command in the daemon's configuration prints
+  procurify-token slot remove 9b31d007";
+
+pub(super) const BACKUP: &str = "\
+The copy is sealed as the vault is: any of the slots opens it, on any machine; so does whoever has one of them.
+
+Example:
+  procurify-token backup /mnt/backup/procurify-$(date +%F).vault";
+
+pub(super) const EXPORT: &str = "\
+Nothing in it is encrypted, so it goes into a pipe and nowhere else. It is a line of JSON for each credential.
+
+Examples:
+  procurify-token export | age -r RECIPIENT > procurify.age
+  procurify-token export | ssh other-machine procurify-token import -";
+
+pub(super) const IMPORT: &str = "\
+FILE is what export wrote, lines of JSON, or CSV with a header; - is stdin. Of these fields the first three are needed:
+  name client_id client_secret description base_url token_url audience body_encoding
+If anything is wrong with any line, or a name is enrolled already, every such line is named and nothing is stored.
+
+Examples:
+  procurify-token import customers.csv
+  age -d procurify.age | procurify-token import -";

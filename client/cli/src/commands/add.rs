@@ -7,12 +7,12 @@ use procurify_token_client::blocking::Client;
 use procurify_token_client::{TokenGrant, TokenOptions};
 use procurify_token_protocol::{
     BaseUrl, BodyEncoding, CredentialName, DaemonStatus, Description, NewCredential, RefusalCode, Request,
-    TokenUrl, UnlockWith, VaultState, is_plain_http,
+    TokenUrl, VaultState, is_plain_http,
 };
 use serde_json::Value;
 
-use super::init::Vault;
-use super::{done, refused};
+use super::init::{self, Vault};
+use super::{done, key, refused};
 use crate::args::AddArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -62,7 +62,8 @@ fn addresses(args: &AddArgs) -> Result<(BaseUrl, TokenUrl), Failure> {
 fn ready_for(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> Result<(), Failure> {
     if status.vault == VaultState::Missing {
         say::line("There is no vault yet, so one is made with a key file.")?;
-        return Vault::make(client, UnlockWith::KeyFile)?.announce();
+        Vault::make_by_default(client)?.announce(true)?;
+        return if key::may_confirm() { Ok(()) } else { say::line(init::NO_CODE) };
     }
     match client.describe(name) {
         Ok(_) => Err(Failure::new(ExitCode::Conflict, format!("{name} is enrolled already")).hint(format!(

@@ -1,23 +1,36 @@
 //! `init`: make the vault, and say what to keep safe.
 
 use procurify_token_client::blocking::Client;
-use procurify_token_protocol::{Answer, Request, UnlockWith};
+use procurify_token_protocol::{Answer, NewSlot, RecoveryCode, Request};
 
-use super::{PATIENCE, unexpected};
-use crate::args::InitArgs;
+use super::{PATIENCE, key, slot, unexpected};
+use crate::args::{InitArgs, NewSlotKind};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, secret_input, text};
+use crate::{say, text};
 
 pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
-    let key = match (args.passphrase, args.passphrase_stdin) {
-        (true, _) => UnlockWith::Passphrase(secret_input::new_passphrase()?),
-        (_, true) => UnlockWith::Passphrase(secret_input::passphrase_from_stdin()?),
-        _ => UnlockWith::KeyFile,
-    };
+    let kind = if args.passphrase || args.passphrase_stdin { NewSlotKind::Passphrase } else { args.slot };
+    let mut slots = vec![slot::new_slot(kind, args.passphrase_stdin)?];
+    let wants_code = !args.no_recovery_code && kind != NewSlotKind::RecoveryCode;
+    let may_have_code = args.no_confirm || key::may_confirm();
+    if wants_code && may_have_code {
+        slots.push(NewSlot::RecoveryCode);
+    }
+    if kind == NewSlotKind::RecoveryCode && !may_have_code {
+        return Err(key::nobody_to_show_it_to());
+    }
     let mut client = daemon.connect()?;
-    let vault = Vault::make(&mut client, key)?;
-    vault.announce()?;
+    let vault = Vault::make(&mut client, slots)?;
+    vault.announce(!args.no_confirm)?;
+    if matches!(kind, NewSlotKind::Passphrase | NewSlotKind::RecoveryCode) {
+        say::line(
+            "Only your passphrase or recovery code opens it, after each start of the daemon: procurify-token unlock",
+        )?;
+    }
+    if wants_code && !may_have_code {
+        say::line(NO_CODE)?;
+    }
     say::line("Next: procurify-token add DOMAIN")
 }
 
@@ -25,12 +38,15 @@ pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
 pub(super) struct Vault {
     path: String,
     key_file: Option<String>,
+    recovery_code: Option<RecoveryCode>,
 }
 
 impl Vault {
-    pub(super) fn make(client: &mut Client, key: UnlockWith) -> Result<Self, Failure> {
-        match client.request(&Request::Init { key }, PATIENCE) {
-            Ok(Answer::Initialised { vault, key_file }) => Ok(Self { path: vault, key_file }),
+    pub(super) fn make(client: &mut Client, slots: Vec<NewSlot>) -> Result<Self, Failure> {
+        match client.request(&Request::Init { slots }, PATIENCE) {
+            Ok(Answer::Initialised { vault, key_file, recovery_code }) => {
+                Ok(Self { path: vault, key_file, recovery_code })
+            }
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(match Failure::from(error) {
                 Failure::Told { code: code @ ExitCode::Conflict, message, hint } if hint.is_empty() => {
@@ -41,16 +57,38 @@ impl Vault {
         }
     }
 
-    /// Says where it is and what to back up.
-    pub(super) fn announce(&self) -> Result<(), Failure> {
+    /// With a key file, and with a recovery code if somebody is there to write it down.
+    pub(super) fn make_by_default(client: &mut Client) -> Result<Self, Failure> {
+        let mut slots = vec![NewSlot::KeyFile];
+        if key::may_confirm() {
+            slots.push(NewSlot::RecoveryCode);
+        }
+        Self::make(client, slots)
+    }
+
+    /// Says where it is and what to back up, and hands over the recovery code.
+    pub(super) fn announce(&self, confirm: bool) -> Result<(), Failure> {
         say::line(format!("The vault is {}", text::one_line(&self.path)))?;
         if let Some(key_file) = &self.key_file {
             say::line(format!("Its key is   {}", text::one_line(key_file)))?;
-            return say::line(
+            say::line(
                 "Back up both, in different places: together they open every client secret, alone neither does.",
-            );
+            )?;
+        } else {
+            say::line("Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.")?;
         }
-        say::line("Only your passphrase opens it, after each start of the daemon: procurify-token unlock")?;
-        say::line("Back up the vault, and keep the passphrase elsewhere. Nobody can recover it.")
+        match &self.recovery_code {
+            Some(code) => key::hand_over(code, confirm).map_err(|failure| {
+                failure.while_doing("the vault is made, and its recovery code was not confirmed").hint(
+                    "procurify-token slot list names its slot; procurify-token slot remove ID makes it worthless, and \
+                     procurify-token slot add recovery-code makes another",
+                )
+            }),
+            None => Ok(()),
+        }
     }
 }
+
+/// Said where a vault is made and nobody can be shown a recovery code.
+pub(super) const NO_CODE: &str = "It has no recovery code, since nobody could be shown one. At a terminal: procurify-token slot add \
+     recovery-code";

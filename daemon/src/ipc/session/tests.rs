@@ -31,6 +31,7 @@ impl Caller {
             lookup: Arc::clone(&lookup),
             driver: handle,
             clock: SystemClock,
+            uploads: Arc::new(Semaphore::new(1)),
             stopping,
         };
         let peer = Peer { uid: Some(uid), pid: None };
@@ -238,6 +239,9 @@ fn status() -> DaemonStatus {
         credentials: 0,
         with_token: 0,
         extra_ca: None,
+        memory: procurify_token_protocol::MemoryProtection::None,
+        core_dumps_forbidden: false,
+        sandbox: procurify_token_protocol::Sandbox::None,
         warnings: Vec::new(),
     }
 }

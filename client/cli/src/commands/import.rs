@@ -1,0 +1,94 @@
+//! `import`: many credentials at once, all or none.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use procurify_token_client::blocking::Client;
+use procurify_token_protocol::{Answer, MOST_IN_PIECE, Piece, RefusalCode, Request, VaultState, codec};
+use zeroize::Zeroizing;
+
+use super::init::{self, Vault};
+use super::{PATIENCE, done, key, refused, unexpected};
+use crate::args::FileArgs;
+use crate::connect::Daemon;
+use crate::exit::{ExitCode, Failure};
+use crate::records::{self, Faults, Record};
+use crate::{say, unix};
+
+pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
+    let records = records::parse(&read(&args.file)?).map_err(|faults| told(&args.file, &faults))?;
+    if records.is_empty() {
+        return Err(Failure::new(ExitCode::Usage, format!("{} holds no credentials", args.file.display())));
+    }
+    let mut client = daemon.connect()?;
+    if client.status()?.vault == VaultState::Missing {
+        say::line("There is no vault yet, so one is made with a key file.")?;
+        Vault::make_by_default(&mut client)?.announce(true)?;
+        if !key::may_confirm() {
+            say::line(init::NO_CODE)?;
+        }
+    }
+    none_is_there(&mut client, &args.file, &records)?;
+    let copies: Vec<_> = records.into_iter().map(|record| record.copy).collect();
+    let bytes = codec::encode_copies(&copies);
+    drop(copies);
+    upload(&mut client, &bytes, "importing")?;
+    match client.request(&Request::Import { length: bytes.len() as u64 }, PATIENCE) {
+        Ok(Answer::Imported { count }) => {
+            say::line(format!("{count} credentials are stored durably in the vault."))?;
+            say::line("Their first tokens are asked for one after the other: procurify-token list")
+        }
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends bytes ahead of the request that is about them.
+pub(super) fn upload(client: &mut Client, bytes: &[u8], doing: &str) -> Result<(), Failure> {
+    let mut progress = say::Progress::new(doing, bytes.len());
+    for piece in bytes.chunks(MOST_IN_PIECE) {
+        done(client, &Request::Upload(Piece::new(piece.to_vec())))
+            .map_err(|failure| failure.while_doing("the upload was broken off, and nothing was stored"))?;
+        progress.advance(piece.len());
+    }
+    Ok(())
+}
+
+/// The daemon would refuse all of them, and cannot know the lines.
+fn none_is_there(client: &mut Client, file: &Path, records: &[Record]) -> Result<(), Failure> {
+    let listed = match client.list() {
+        Err(error) if refused(&error) == Some(RefusalCode::LOCKED) => return Err(error.into()),
+        listed => listed?,
+    };
+    let lines: HashMap<_, _> =
+        records.iter().map(|record| (&record.copy.credential.name, record.line)).collect();
+    let mut faults = Faults::default();
+    for status in &listed {
+        if let Some(line) = lines.get(&status.name) {
+            faults.add(*line, format!("{} is enrolled already", status.name));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(told(file, &faults)) }
+}
+
+fn told(file: &Path, faults: &Faults) -> Failure {
+    let message = format!("nothing was imported from {}:\n{faults}", file.display());
+    Failure::new(ExitCode::Usage, message).hint("procurify-token import --help shows what a line may hold")
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let unreadable = |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display()));
+    let mut bytes = Zeroizing::new(Vec::new());
+    if path == Path::new("-") {
+        io::stdin().lock().read_to_end(&mut bytes).map_err(unreadable)?;
+        return Ok(bytes);
+    }
+    let mut file = File::open(path).map_err(unreadable)?;
+    if unix::others_may_read(&file).map_err(unreadable)? {
+        say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
+    }
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}

@@ -1,0 +1,29 @@
+//! `restore`: a backup takes the place of a vault that is not there.
+
+use std::fs;
+
+use procurify_token_protocol::{Answer, Request};
+
+use super::{PATIENCE, import, unexpected};
+use crate::args::FileArgs;
+use crate::connect::Daemon;
+use crate::exit::{ExitCode, Failure};
+use crate::say;
+
+pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
+    let sealed = fs::read(&args.file)
+        .map_err(|error| Failure::new(ExitCode::Usage, format!("{}: {error}", args.file.display())))?;
+    let mut client = daemon.connect()?;
+    import::upload(&mut client, &sealed, "restoring")?;
+    let slots = match client.request(&Request::Restore { length: sealed.len() as u64 }, PATIENCE)? {
+        Answer::Slots { slots, .. } => slots,
+        other => return Err(unexpected(&other)),
+    };
+    let mut kinds: Vec<_> = slots.iter().map(|slot| slot.kind.to_string()).collect();
+    kinds.dedup();
+    say::line(format!("The vault is back, and locked. It is opened by: {}.", kinds.join(", ")))?;
+    say::line("Next: procurify-token unlock")?;
+    say::line(
+        "If what opens it without a person is not on this machine: procurify-token slot add key-file, after that.",
+    )
+}
