@@ -19,7 +19,9 @@ use tracing::level_filters::LevelFilter;
 use crate::refresh::{Policy, Terms};
 
 pub use folders::Folders;
-pub use values::{AbsolutePath, CommandLine, Concurrency, Generations, MaxConnections, Rate, Share, Tokens};
+pub use values::{
+    AbsolutePath, CommandLine, Concurrency, Generations, KeyMemory, MaxConnections, Rate, Share, Tokens,
+};
 
 use values::{duration, level};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub budget: BudgetConfig,
     /// What single credentials have of their own.
     pub credential: HashMap<CredentialName, CredentialConfig>,
+    /// What the daemon does for its own safety.
+    pub security: SecurityConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -170,6 +174,24 @@ pub struct CredentialConfig {
     pub per_hour: Option<Tokens>,
     /// As in `[budget]`.
     pub per_day: Option<Tokens>,
+}
+
+/// `[security]`
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct SecurityConfig {
+    /// Which memory the keys get.
+    pub memory: KeyMemory,
+    /// Whether the daemon may do without it.
+    pub require_memory_protection: bool,
+    /// Whether the daemon denies itself what it does not need.
+    pub sandbox: bool,
+}
+
+impl Default for SecurityConfig {
+    fn default() -> Self {
+        Self { memory: KeyMemory::default(), require_memory_protection: false, sandbox: true }
+    }
 }
 
 /// `[log]`
@@ -304,7 +326,7 @@ mod tests {
         assert_eq!(read(DEFAULT_CONFIG).unwrap(), Config::default());
         assert_eq!(read(&uncommented).unwrap(), Config::default());
         let keys = DEFAULT_CONFIG.lines().filter(|line| line.starts_with("#= ")).count();
-        assert_eq!(keys, 20, "every key is shown");
+        assert_eq!(keys, 23, "every key is shown");
     }
 
     #[test]
@@ -317,6 +339,7 @@ mod tests {
     fn values_out_of_range_are_refused() {
         for text in [
             "socket = \"relative\"",
+            "[security]\nmemory = \"swapped\"",
             "[vault]\ncommand = []",
             "[vault]\ncommand = \"pass show it\"",
             "[vault]\ngenerations = 0",

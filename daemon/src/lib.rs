@@ -16,6 +16,7 @@
 //! | [`ipc`] | the socket and the conversations on it |
 //! | [`access`] | who may do what |
 //! | [`explain`] | every sentence that the daemon says to a person |
+//! | [`guarded`] | memory for the few keys; the one home of `unsafe` |
 //! | [`logging`], [`os`] | the log; what differs between systems |
 
 pub mod access;
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod explain;
+pub mod guarded;
 pub mod ipc;
 pub mod issuer;
 pub mod logging;

@@ -1,10 +1,12 @@
 //! The only place where the parts are joined, and taken apart again.
 //!
 //! Two threads, each with a runtime of its own: one talks with callers, the other runs the driver. So a token request,
-//! a key derivation or a slow disk never holds up a `get` whose token is in memory.
+//! a key derivation or a slow disk never holds up a `get` whose token is in memory. A little long: what depends on its order is
+//! in one place.
 
-use std::io::{Write as _, stdout};
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::io::{self, Write as _, stdout};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -24,14 +26,16 @@ use tracing::{error, info, warn};
 use crate::access::Access;
 use crate::cli::Arguments;
 use crate::clock::SystemClock;
-use crate::config::{Config, DEFAULT_CONFIG, Folders};
+use crate::config::{Config, DEFAULT_CONFIG, Folders, KeyMemory, SecurityConfig};
 use crate::driver::{Control, Driver, Parts};
+use crate::guarded::{self, GuardedKey};
 use crate::ipc::{Listener, Service};
 use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os;
-use crate::vault::{self, InstanceLock};
+use crate::os::sandbox::{self, Confinement, Places};
+use crate::vault::{self, InstanceLock, VaultPaths};
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -52,9 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let verbosity = logging::start(config.log.level)?;
     let mut warnings = Vec::new();
-    if let Err(error) = os::forbid_core_dumps() {
-        warnings.push(format!("The daemon's memory is less protected than it should be: {error}"));
-    }
+    let core_dumps_forbidden = protect_memory(&config.security, place.is_system, &mut warnings)?;
     let sockets = place.sockets(&config)?;
     let vault = place.folders.vault(&config.vault);
     let folder = vault.vault.parent().context("the vault's path names no file")?;
@@ -68,6 +70,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut listeners = listen(&sockets, config.max_connections.into(), &mut warnings)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
+    let sandbox = sandboxed(&place, &config, &sockets, &vault, &mut warnings);
 
     let (mut driver, handle) = Driver::new(Parts {
         lookup: Arc::clone(&lookup),
@@ -77,6 +80,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         vault,
         cache: place.folders.cache(&config.cache),
         extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
+        core_dumps_forbidden,
+        sandbox,
         warnings,
         stop: Arc::clone(&stop),
     });
@@ -138,6 +143,82 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     info!("stopped");
     Ok(())
+}
+
+/// Chooses the keys' memory, and keeps the process from being looked into. Says whether that worked for core files.
+fn protect_memory(
+    config: &SecurityConfig,
+    is_system: bool,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<bool> {
+    guarded::prefer(match config.memory {
+        KeyMemory::Secret => guarded::Kind::Secret,
+        KeyMemory::Auto if is_system => guarded::Kind::Secret,
+        KeyMemory::Auto | KeyMemory::Locked => guarded::Kind::Locked,
+    });
+    let Ok(_probe) = GuardedKey::try_fill(|_| Ok::<_, Infallible>(()));
+    let mut shortfalls = Vec::new();
+    if guarded::achieved() == guarded::Protection::None {
+        shortfalls.push(
+            "Keys cannot be locked into memory, so they may reach swap: raise the limit on locked memory \
+                         (ulimit -l, LimitMEMLOCK= in a unit)."
+                .to_owned(),
+        );
+    }
+    let forbidden = os::forbid_core_dumps();
+    if let Err(error) = &forbidden {
+        shortfalls.push(format!(
+            "The daemon's memory is open to core files and to other processes of its user: {error}."
+        ));
+    }
+    if config.require_memory_protection && !shortfalls.is_empty() {
+        bail!(
+            "{} The configuration requires more: [security] require-memory-protection",
+            shortfalls.join(" ")
+        );
+    }
+    for shortfall in shortfalls {
+        warn!("{shortfall}");
+        warnings.push(shortfall);
+    }
+    Ok(forbidden.is_ok())
+}
+
+/// Denies this process what it does not need. Before any other thread is started: each is confined by itself.
+fn sandboxed(
+    place: &Place,
+    config: &Config,
+    sockets: &[PathBuf],
+    vault: &VaultPaths,
+    warnings: &mut Vec<String>,
+) -> Confinement {
+    if !config.security.sandbox {
+        return Confinement::None;
+    }
+    let cache = place.folders.cache(&config.cache);
+    let files = sockets.iter().chain([&vault.vault, &vault.key_file, &cache]);
+    let folders: Vec<_> = files.filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    for folder in &folders {
+        // One that cannot be made now is not needed, or is missed where it is.
+        let _ = vault::create_folders(folder);
+    }
+    let config_folder = place.config_file.parent().map(Path::to_owned);
+    let extra_ca = config.issuer.extra_ca.clone().map(PathBuf::from);
+    let credentials = vault.credential.as_ref().and_then(|file| file.parent()).map(Path::to_owned);
+    let places = Places {
+        writable: folders,
+        readable: [config_folder, extra_ca, credentials].into_iter().flatten().collect(),
+        may_execute: config.vault.command.is_some(),
+    };
+    match sandbox::confine(&places) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            let warning = format!("The daemon could not put itself into a sandbox: {error}.");
+            warn!("{warning}");
+            warnings.push(warning);
+            Confinement::None
+        }
+    }
 }
 
 /// Where this daemon lives.
@@ -207,7 +288,12 @@ impl Upkeep {
         let reloaded = self.place.config().and_then(|config| Ok((issuer(&config)?, config)));
         let (issuer, config) = match reloaded {
             Ok(reloaded) => reloaded,
-            Err(problem) => return warn!("the configuration stays as it was: {problem:#}"),
+            Err(problem) => {
+                return warn!(
+                    "the configuration stays as it was: {problem:#}{}",
+                    closed_by_the_sandbox(&problem)
+                );
+            }
         };
         self.verbosity.set(config.log.level);
         let control = Control::Reconfigure {
@@ -218,6 +304,17 @@ impl Upkeep {
         if self.controls.send(control).await.is_ok() {
             info!(config = %self.place.config_file.display(), "the configuration was read again");
         }
+    }
+}
+
+/// A file may be named that was not when the sandbox was closed.
+fn closed_by_the_sandbox(problem: &anyhow::Error) -> &'static str {
+    let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let mut causes = problem.chain().filter_map(|cause| cause.downcast_ref());
+    if causes.any(is_closed) {
+        "; if its mode is right, restart the daemon: its sandbox was closed before"
+    } else {
+        ""
     }
 }
 

@@ -128,8 +128,14 @@ fn a_hangup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     home.enrol("acme");
     home.command(["get", "acme"]).run().fails_with(8).saying(&["not trusted", "extra-ca"]);
 
-    fs::write(home.config_folder().join("config.toml"), trusting).unwrap();
-    let ca = home.ca_file().display().to_string();
+    // Anywhere else than beside the configuration, the daemon's own sandbox keeps it from what was not named at the start.
+    let elsewhere = home.ca_file().display().to_string();
+    let ca = home.config_folder().join("ca.pem").display().to_string();
+    fs::copy(home.ca_file(), &ca).unwrap();
+    fs::write(home.config_folder().join("config.toml"), &trusting).unwrap();
+    daemon.signal(Signal::HUP);
+    until(|| home.log().contains("restart the daemon: its sandbox was closed before"));
+    fs::write(home.config_folder().join("config.toml"), trusting.replace(&elsewhere, &ca)).unwrap();
     daemon.signal(Signal::HUP);
     until(|| home.command(["status", "--json"]).run().succeeds().json()["daemon"]["extra_ca"] == ca.as_str());
     home.command(["refresh", "acme", "--retry"]).run().succeeds();

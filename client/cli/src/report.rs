@@ -4,8 +4,8 @@
 
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{
-    Activity, BodyEncoding, BudgetStatus, CredentialStatus, DaemonStatus, FailureReport, TokenStatus,
-    VaultState,
+    Activity, BodyEncoding, BudgetStatus, CredentialStatus, DaemonStatus, FailureReport, MemoryProtection,
+    Sandbox, TokenStatus, VaultState,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -53,6 +53,9 @@ pub(crate) fn daemon_json(status: &DaemonStatus, socket: &str) -> Value {
         "vault_path": status.vault_path,
         "credentials": status.credentials,
         "with_token": status.with_token,
+        "memory": memory(status.memory),
+        "core_dumps_forbidden": status.core_dumps_forbidden,
+        "sandbox": sandbox(status.sandbox),
         "extra_ca": status.extra_ca,
         "warnings": status.warnings,
     })
@@ -130,6 +133,8 @@ pub(crate) fn daemon_facts(status: &DaemonStatus, socket: &str, now: DateTime<Ut
         ("vault", format!("{}, {}", vault(status.vault), status.vault_path)),
         ("credentials", format!("{}, {} of them with a valid token", status.credentials, status.with_token)),
         ("extra CA", status.extra_ca.clone().unwrap_or_default()),
+        ("keys in memory", memory(status.memory).to_owned()),
+        ("sandbox", sandbox(status.sandbox).to_owned()),
     ])?;
     status.warnings.iter().try_for_each(|warning| say::line(format!("warning: {}", text::one_line(warning))))
 }
@@ -157,6 +162,22 @@ fn print_failure(failure: &FailureReport, now: DateTime<Utc>) -> Result<(), Fail
         Ok(())
     } else {
         say::line(format!("what to do: {}", text::one_line(&failure.advice)))
+    }
+}
+
+fn memory(memory: MemoryProtection) -> &'static str {
+    match memory {
+        MemoryProtection::None => "unprotected",
+        MemoryProtection::Locked => "locked",
+        MemoryProtection::Secret => "secret",
+    }
+}
+
+fn sandbox(sandbox: Sandbox) -> &'static str {
+    match sandbox {
+        Sandbox::None => "none",
+        Sandbox::Loosened => "loosened",
+        Sandbox::Full => "full",
     }
 }
 

@@ -116,6 +116,19 @@ impl From<MaxConnections> for usize {
     }
 }
 
+/// Which memory the keys get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyMemory {
+    /// Secret for the system's daemon, locked for a user's.
+    #[default]
+    Auto,
+    /// Not even root reads it; the machine cannot hibernate.
+    Secret,
+    /// Never swapped, and in no core file.
+    Locked,
+}
+
 /// How many older generations of the vault are kept: from 1 to 20.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u8")]

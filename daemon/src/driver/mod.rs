@@ -55,6 +55,7 @@ use crate::clock::{Clock, offset};
 use crate::explain;
 use crate::issuer::{Issued, TokenIssuer};
 use crate::lookup::{Lookup, Ready};
+use crate::os::sandbox::Confinement;
 use crate::refresh::{Action, Held, Keeper, Now, Policy, Refused, Ticket, Wait, Waiter};
 use crate::vault::{Kept, PreparedSlot, Vault, VaultError, VaultPaths};
 
@@ -142,6 +143,10 @@ pub struct Parts<I, C> {
     pub cache: PathBuf,
     /// The extra CA that is in force.
     pub extra_ca: Option<PathBuf>,
+    /// Whether no core file and no other process of the user shows this one's memory.
+    pub core_dumps_forbidden: bool,
+    /// What the daemon has denied itself.
+    pub sandbox: Confinement,
     /// What a person should know about how the daemon runs.
     pub warnings: Vec<String>,
     /// Raised when a client asks the daemon to stop.

@@ -8,7 +8,9 @@ use procurify_token_protocol::{
 use super::{Driver, VaultState};
 use crate::clock::Clock;
 use crate::explain;
+use crate::guarded::{self, Protection};
 use crate::issuer::TokenIssuer;
+use crate::os::sandbox::Confinement;
 use crate::refresh::Now;
 use crate::vault::Credential;
 
@@ -28,9 +30,17 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             credentials: count(credentials),
             with_token: count(self.keeper.count_valid()),
             extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),
-            memory: MemoryProtection::None,
-            core_dumps_forbidden: false,
-            sandbox: Sandbox::None,
+            memory: match guarded::achieved() {
+                Protection::None => MemoryProtection::None,
+                Protection::Locked => MemoryProtection::Locked,
+                Protection::Secret => MemoryProtection::Secret,
+            },
+            core_dumps_forbidden: self.parts.core_dumps_forbidden,
+            sandbox: match self.parts.sandbox {
+                Confinement::None => Sandbox::None,
+                Confinement::Loosened => Sandbox::Loosened,
+                Confinement::Full => Sandbox::Full,
+            },
             warnings: {
                 let skew = self.skew.map(explain::skewed);
                 let mut short: Vec<_> = self.keeper.short_of_budget().collect();

@@ -100,6 +100,8 @@ impl Daemon {
             vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
             cache: path("state/tokens.redb"),
             extra_ca: None,
+            core_dumps_forbidden: false,
+            sandbox: Confinement::None,
             warnings: Vec::new(),
             stop: Arc::default(),
         });

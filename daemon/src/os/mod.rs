@@ -2,6 +2,7 @@
 //!
 //! Only Unix is built and tested so far. A second file with the same names is all that another system needs.
 
+pub mod sandbox;
 mod unix;
 
 pub use unix::{

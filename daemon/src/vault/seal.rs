@@ -9,18 +9,21 @@
 //! `client secret`, `cached token` and `cached history`, so that a box never opens in another one's place; what a box belongs to is bound
 //! by its associated data, which the caller chooses.
 //!
-//! ring does not wipe its key objects. So the 32 bytes of a key rest in memory that is wiped, and the object is built
-//! where it is used and lives no longer than one call. This room knows neither files nor formats, and passphrases are
+//! ring does not wipe its key objects. So the 32 bytes of a key rest in guarded memory (`guarded.rs`), the object is built
+//! where it is used and lives no longer than one call, and what it leaves on the stack is overwritten after that. This room knows neither files nor formats, and passphrases are
 //! stretched in `slots.rs`.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use procurify_token_protocol::{CredentialName, Fingerprint};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hkdf, hmac};
-use secrecy::{ExposeSecret, SecretBox, SecretString};
-use zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::guarded::GuardedKey;
 
 /// The key under which a vault's body and its client secrets are sealed; random, and kept only in wrapped form.
 #[derive(Debug)]
@@ -65,11 +68,12 @@ impl WrappingKey {
 
     /// The key that a recovery code's random bytes give (HKDF-SHA256 without a salt; they need no stretching).
     pub(super) fn of_recovery_code(bytes: &[u8]) -> Self {
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(bytes);
-        let info = [INFO.as_bytes(), b"recovery code"];
-        let fill =
-            |key: &mut [u8; KEY_LEN]| prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(key));
-        Self::try_fill(fill).expect("HKDF-SHA256 gives 32 bytes")
+        let fill = |key: &mut [u8; KEY_LEN]| {
+            expand(bytes, &[], "recovery code", key);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(key) = SecretKey::try_fill(fill);
+        Self(key)
     }
 
     /// The bytes, for the key file's text alone.
@@ -105,8 +109,9 @@ impl CacheKeys {
     /// What stands for a name in the cache file (HMAC-SHA256, RFC 2104): the same for the same name, and meaningless
     /// without the key.
     pub(crate) fn hashed_name(&self, name: &CredentialName) -> [u8; 32] {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.names.bytes());
-        first_bytes(hmac::sign(&key, name.as_str().as_bytes()).as_ref())
+        let hashed = hashed_leaving_traces(&self.names, name.as_str().as_bytes());
+        burn_stack();
+        hashed
     }
 
     pub(crate) fn seal_token(&self, hashed_name: &[u8; 32], record: &[u8]) -> Vec<u8> {
@@ -132,6 +137,12 @@ impl CacheKeys {
     ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
         self.tokens.open(Purpose::CachedHistory, hashed_name, sealed)
     }
+}
+
+#[inline(never)]
+fn hashed_leaving_traces(key: &SecretKey, text: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.bytes());
+    first_bytes(hmac::sign(&key, text).as_ref())
 }
 
 /// What a box is sealed for.
@@ -185,22 +196,45 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
 
 /// How much longer a box is than what is sealed in it.
 pub(super) const SEAL_OVERHEAD: usize = SALT_LEN + TAG_LEN;
-pub(super) const KEY_LEN: usize = 32;
+pub(super) const KEY_LEN: usize = crate::guarded::KEY_LEN;
 
-struct SecretKey(SecretBox<[u8; KEY_LEN]>);
+struct SecretKey(GuardedKey);
 
 impl SecretKey {
     fn random() -> Self {
-        Self(SecretBox::init_with_mut(|bytes: &mut [u8; KEY_LEN]| fill_random(bytes)))
+        let fill = |bytes: &mut [u8; KEY_LEN]| {
+            fill_random(bytes);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(key) = Self::try_fill(fill);
+        key
     }
 
     fn try_fill<E>(fill: impl FnOnce(&mut [u8; KEY_LEN]) -> Result<(), E>) -> Result<Self, E> {
-        let mut filled = Ok(());
-        let key = Self(SecretBox::init_with_mut(|bytes| filled = fill(bytes)));
-        filled.map(|()| key)
+        let key = GuardedKey::try_fill(fill).map(Self);
+        burn_stack();
+        key
     }
 
     fn seal(&self, purpose: Purpose, associated_data: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let sealed = self.seal_leaving_traces(purpose, associated_data, plaintext);
+        burn_stack();
+        sealed
+    }
+
+    fn open(
+        &self,
+        purpose: Purpose,
+        associated_data: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, NotAuthentic> {
+        let opened = self.open_leaving_traces(purpose, associated_data, sealed);
+        burn_stack();
+        opened
+    }
+
+    #[inline(never)]
+    fn seal_leaving_traces(&self, purpose: Purpose, associated_data: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let salt: [u8; SALT_LEN] = random_bytes();
         // Sized before it is filled: a buffer that grew would leave the plaintext behind.
         let mut sealed = Vec::with_capacity(plaintext.len() + SEAL_OVERHEAD);
@@ -214,7 +248,8 @@ impl SecretKey {
         sealed
     }
 
-    fn open(
+    #[inline(never)]
+    fn open_leaving_traces(
         &self,
         purpose: Purpose,
         associated_data: &[u8],
@@ -231,26 +266,43 @@ impl SecretKey {
         Ok(plaintext)
     }
 
+    /// For one box, so it rests on the stack, which is burned; a page of its own for each would be a storm of system calls.
     fn one_time_key(&self, salt: &[u8], purpose: Purpose) -> LessSafeKey {
-        let key = self.expand(salt, purpose.label());
-        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.bytes()).expect("an AES-256 key has 32 bytes"))
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        expand(self.bytes(), salt, purpose.label(), &mut key);
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).expect("an AES-256 key has 32 bytes"))
     }
 
     fn derive(&self, label: &str) -> Self {
-        self.expand(&[], label)
+        let derive = |bytes: &mut [u8; KEY_LEN]| {
+            expand(self.bytes(), &[], label, bytes);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(key) = Self::try_fill(derive);
+        key
     }
 
-    fn expand(&self, salt: &[u8], label: &str) -> Self {
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(self.bytes());
-        let info = [INFO.as_bytes(), label.as_bytes()];
-        Self::try_fill(|bytes| prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(bytes)))
-            .expect("HKDF-SHA256 gives 32 bytes")
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "keys are used in this room and nowhere else")]
     fn bytes(&self) -> &[u8; KEY_LEN] {
-        self.0.expose_secret()
+        self.0.bytes()
     }
+}
+
+/// HKDF-SHA256 (RFC 5869) of 32 bytes.
+#[inline(never)]
+fn expand(key: &[u8], salt: &[u8], label: &str, out: &mut [u8; KEY_LEN]) {
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(key);
+    let info = [INFO.as_bytes(), label.as_bytes()];
+    let filled = prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(out));
+    filled.expect("HKDF-SHA256 gives 32 bytes");
+}
+
+/// Overwrites what the calls before have left on the stack below the caller: ring keeps copies of keys there, a hash's block
+/// buffer for one, and wipes none of them.
+#[inline(never)]
+fn burn_stack() {
+    let mut dead = [0_u8; DEAD_STACK];
+    dead.zeroize();
+    std::hint::black_box(&mut dead);
 }
 
 impl fmt::Debug for SecretKey {
@@ -272,6 +324,8 @@ fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 const INFO: &str = "procurify-token vault v1 ";
+/// Far more than what ring's frames take.
+const DEAD_STACK: usize = 8 * 1024;
 const SALT_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 
@@ -334,7 +388,11 @@ mod tests {
     }
 
     fn filled(byte: u8) -> SecretKey {
-        SecretKey(SecretBox::init_with_mut(|bytes: &mut [u8; KEY_LEN]| bytes.fill(byte)))
+        SecretKey::try_fill(|bytes: &mut [u8; KEY_LEN]| {
+            bytes.fill(byte);
+            Ok::<_, Infallible>(())
+        })
+        .unwrap()
     }
 
     const FOREIGN_BOX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1faab4589ae294f574430edf65b8e37f09ab9b5bafb72e8a7e56b439779483";

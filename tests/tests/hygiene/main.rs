@@ -90,7 +90,8 @@ fn no_passphrase_is_to_be_seen() {
                 at_a_terminal(&home, words, &answers)
             }
         };
-        assert_eq!(give(&["init", way], &["New passphrase: ", "The same again: "], &right.secret), Some(0));
+        let init = ["init", way, "--no-recovery-code"];
+        assert_eq!(give(&init, &["New passphrase: ", "The same again: "], &right.secret), Some(0));
         home.enrol("acme");
         let grant = home.client().token(&name("acme")).expect("a token");
         canaries.token("acme", &text_of(&grant.token));
@@ -100,7 +101,7 @@ fn no_passphrase_is_to_be_seen() {
         let unlock = UnlockWith::Passphrase(Passphrase::new(wrong.secret.clone().into()).unwrap());
         let _ = home.client().request(&Request::Unlock { key: unlock, generation: 0 }, PATIENCE).unwrap_err();
         assert_eq!(give(&["unlock", way], &["Passphrase: "], &right.secret), Some(0));
-        assert_eq!(give(&["init", way], &["New passphrase: ", "The same again: "], &wrong.secret), Some(12));
+        assert_eq!(give(&init, &["New passphrase: ", "The same again: "], &wrong.secret), Some(12));
         let _ = home.command(["unlock", &wrong.secret]).run().ends_with(2);
         canaries.must_be_hidden(&home, way);
         assert!(daemon.stop().success());
@@ -257,6 +258,7 @@ impl Ways {
             |words: &[&str], secret: &str| home.command(words).stdin(format!("{secret}\n")).run().code;
         let stdin = |name| [&add(name)[..], &["--secret-stdin"]].concat();
 
+        let _ = home.command(["init"]).run().succeeds();
         assert_eq!(typed(&add("typed"), &self.typed.secret), Some(0));
         assert_eq!(piped(&stdin("piped"), &self.piped.secret), Some(0));
         assert_eq!(piped(&stdin("special"), &self.special.secret), Some(0));

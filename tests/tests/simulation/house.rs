@@ -502,6 +502,8 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
         vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
         cache: path("state/tokens.redb"),
         extra_ca: None,
+        core_dumps_forbidden: false,
+        sandbox: procurify_tokend::os::sandbox::Confinement::None,
         warnings: Vec::new(),
         stop: Arc::default(),
     });
