@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "to panic is how a test fails, in its helpers too")]
 
 mod echo;
+mod memory;
 mod search;
 mod terminal;
 
@@ -17,11 +18,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use echo::Echo;
+use memory::Image;
 use procurify_token_tests::protocol::{CredentialName, Fingerprint, Passphrase, Request, UnlockWith};
 use procurify_token_tests::sandbox::{
     Application, Config, DomainConfig, ExpiresIn, Fault, Knobs, RetryAfter, Scope, Token, TokenType,
 };
-use procurify_token_tests::{Gate, Home, PATIENCE, Typed, name, text_of};
+use procurify_token_tests::{Gate, Home, PATIENCE, Typed, name, skipped, text_of};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use search::{Canaries, Canary, forms};
 use terminal::typed_in;
@@ -110,6 +112,155 @@ fn no_passphrase_is_to_be_seen() {
         canaries.must_be_hidden(&home, "after a restart");
         assert!(daemon.stop().success());
     }
+}
+
+#[test]
+fn a_core_of_the_daemon_shows_no_client_secret_no_key_and_once_locked_no_token() {
+    memory_hides_everything(
+        "a_core_of_the_daemon_shows_no_client_secret_no_key_and_once_locked_no_token",
+        "locked",
+    );
+}
+
+#[test]
+fn root_sees_no_client_secret_no_key_and_once_locked_no_token_where_keys_are_in_secret_memory() {
+    memory_hides_everything(
+        "root_sees_no_client_secret_no_key_and_once_locked_no_token_where_keys_are_in_secret_memory",
+        "secret",
+    );
+}
+
+fn memory_hides_everything(test: &str, kind: &str) {
+    if !rustix::process::geteuid().is_root() {
+        return skipped(test, "only root reads another process's memory");
+    }
+    let mut secrets = Canaries::default();
+    let (first, second, special) = (Canary::new("first"), Canary::new("second"), Canary::special("odd"));
+    let words = Canary::special("words");
+    for canary in [&first, &second, &special, &words] {
+        secrets.plant(canary);
+    }
+    let home = Home::of_sandbox(sandbox(&[("acme", &first), ("globex", &special)]));
+    home.configure(&format!("{LOUD}\n[security]\nmemory = \"{kind}\""));
+    let daemon = home.try_start_with(loud(&home)).expect("the daemon starts");
+    if home.command(["status", "--json"]).run().succeeds().json()["daemon"]["memory"] != kind {
+        return skipped(test, "this kernel has no such memory");
+    }
+    let pid = daemon.pid();
+    let made = home.command(["init", "--no-confirm"]).run().succeeds();
+    let code = made.stdout.lines().find_map(|line| line.strip_prefix("Recovery code: ")).unwrap();
+    secrets.plant(&Canary { label: "recovery code".into(), secret: code.to_owned() });
+    let key_line = fs::read_to_string(home.config_folder().join("vault.key")).unwrap();
+    let key_file = unhex(key_line.split_whitespace().nth(1).unwrap());
+    secrets.key("key file", &key_file);
+    secrets.key("vault key", &vault_key(&home, &key_file));
+
+    let add = |name: &str, canary: &Canary| {
+        let words = ["add", name, "--client-id", "id", "--secret-stdin", "--description", ""];
+        let _ = home.command(words).stdin(canary.secret.as_str()).run().succeeds();
+    };
+    add("acme", &first);
+    add("globex", &special);
+    let hides = |image: &Image, canaries: &Canaries, when: &str| {
+        let seen = image.places(|bytes| canaries.within(bytes).into_iter().map(str::to_owned).collect());
+        assert!(seen.is_empty(), "{when}, the memory shows:\n  {}", seen.join("\n  "));
+    };
+    let shown = |when: &str, pid: i32| {
+        let image = Image::of(pid, kind == "secret");
+        assert!(image.bytes() > 1 << 20, "{when}: this is not the memory of a process");
+        hides(&image, &secrets, when);
+        image
+    };
+    let token = |name: &str| {
+        text_of(&home.client().token(&procurify_token_tests::name(name)).expect("a token").token)
+    };
+    let mut tokens = Canaries::default();
+    let plain = |tokens: &mut Canaries, text: &str| tokens.token("acme or globex", text);
+    plain(&mut tokens, &token("acme"));
+    plain(&mut tokens, &token("globex"));
+    let image = shown("after enrolling", pid);
+    // The search would have found them: what is there, it finds.
+    assert!(!image.places(|bytes| tokens.within(bytes).into_iter().map(str::to_owned).collect()).is_empty());
+
+    let _ = home.command(["refresh", "acme"]).run().succeeds();
+    home.sandbox().set("acme", Knobs::failing(Fault::Wrapper401)).unwrap();
+    let _ = home.command(["refresh", "acme"]).run();
+    shown("after a refusal that echoes everything", pid);
+    home.sandbox().set("acme", Knobs::default()).unwrap();
+    home.sandbox().put_client("acme", application("acme", &second)).unwrap();
+    let rotate = ["rotate", "acme", "--client-id", "id", "--secret-stdin"];
+    let _ = home.command(rotate).stdin(second.secret.as_str()).run().succeeds();
+    plain(&mut tokens, &token("acme"));
+    shown("after a rotation", pid);
+    let add_words = ["slot", "add", "passphrase", "--passphrase-stdin"];
+    let _ = home.command(add_words).stdin(format!("{}\n", words.secret)).run().succeeds();
+    shown("after a passphrase was added", pid);
+
+    let _ = home.command(["lock"]).run().succeeds();
+    let image = shown("once locked", pid);
+    hides(&image, &tokens, "once locked");
+    let unlock = ["unlock", "--passphrase-stdin"];
+    let _ = home.command(unlock).stdin(format!("{}\n", words.secret)).run().succeeds();
+    shown("after a passphrase opened it", pid);
+    let _ = home.command(["lock"]).run().succeeds();
+    let _ = home.command(["unlock", "--recovery-code-stdin"]).stdin(format!("{code}\n")).run().succeeds();
+    shown("after the recovery code opened it", pid);
+    assert!(daemon.stop().success());
+    let daemon = home.try_start_with(loud(&home)).expect("the daemon starts");
+    let _ = home.command(["refresh", "acme"]).run();
+    shown("after a restart", daemon.pid());
+}
+
+#[test]
+fn the_search_of_memory_finds_what_lies_on_a_heap() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped(
+            "the_search_of_memory_finds_what_lies_on_a_heap",
+            "only root reads another process's memory",
+        );
+    }
+    let mut canaries = Canaries::default();
+    let canary = Canary::new("on a heap");
+    canaries.plant(&canary);
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "read line; kept=$line$line; echo; read line"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    writeln!(shell.stdin.as_mut().unwrap(), "{}", canary.secret).unwrap();
+    let mut line = [0];
+    std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut line).unwrap();
+    let image = Image::of(i32::try_from(shell.id()).unwrap(), true);
+    let found = image.places(|bytes| canaries.within(bytes).into_iter().map(str::to_owned).collect());
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    assert!(found.iter().any(|place| place.contains("(plain) in [heap]")), "{found:?}");
+}
+
+/// The vault key, opened by hand from the first slot, as the vault's documentation has it.
+fn vault_key(home: &Home, key_file: &[u8]) -> Vec<u8> {
+    use ring::{aead, hkdf};
+    let file = fs::read(home.data_folder().join("vault")).unwrap();
+    // Behind the magic, format, length and number of slots: kind, id, time, description, and the box of 80 bytes.
+    let slot = &file[19..];
+    let description = usize::from(u16::from_le_bytes([slot[13], slot[14]]));
+    let wrapped = &slot[15 + description + 2..][..80];
+    assert_eq!(slot[0], 1, "the first slot is the key file's");
+    let (salt, sealed) = wrapped.split_at(32);
+    let info = [&b"procurify-token vault v1 "[..], b"slot"];
+    let mut key = [0; 32];
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(key_file);
+    prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).unwrap();
+    let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).unwrap());
+    let mut sealed = sealed.to_vec();
+    let nonce = aead::Nonce::assume_unique_for_key([0; 12]);
+    key.open_in_place(nonce, aead::Aad::from(&[1]), &mut sealed).unwrap().to_vec()
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 #[test]

@@ -45,6 +45,14 @@ impl Canaries {
         }
     }
 
+    /// Plants a key: its bytes, and their digits.
+    pub(crate) fn key(&mut self, label: &str, key: &[u8]) {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        for (form, bytes) in [("raw", key.to_vec()), ("hex", hex.into_bytes())] {
+            self.needles.push(Needle { name: format!("{label} ({form})"), bytes });
+        }
+    }
+
     /// Plants a token.
     pub(crate) fn token(&mut self, label: &str, token: &str) {
         self.plant(&Canary { label: format!("token of {label}"), secret: token.to_owned() });

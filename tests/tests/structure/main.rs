@@ -481,11 +481,18 @@ fn crates_named(source: &Source, folder: &str) -> BTreeSet<String> {
     source.paths.iter().map(first).filter(|name| known.contains(name)).collect()
 }
 
-/// The names under `[dependencies]`.
+/// The names under `[dependencies]`, those for one system alone included.
 fn dependencies(package: &str) -> Vec<String> {
     let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
-    let section = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
-    let entries = section.take_while(|line| !line.starts_with('[')).filter(|line| line.contains('='));
+    let mut is_within = false;
+    let entries = manifest.lines().filter(|line| {
+        if line.starts_with('[') {
+            is_within =
+                *line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+            return false;
+        }
+        is_within && line.contains('=')
+    });
     entries
         .map(|line| line.split(['.', ' ', '=']).next().unwrap().to_owned())
         .filter(|name| !name.is_empty() && !name.starts_with('#'))
