@@ -207,6 +207,7 @@ fn memory_hides_everything(test: &str, kind: &str) {
     shown("after the recovery code opened it", pid);
     assert!(daemon.stop().success());
     let daemon = home.try_start_with(loud(&home)).expect("the daemon starts");
+    shown("right after a start", daemon.pid());
     let _ = home.command(["refresh", "acme"]).run();
     shown("after a restart", daemon.pid());
 }

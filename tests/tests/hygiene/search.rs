@@ -47,8 +47,7 @@ impl Canaries {
 
     /// Plants a key: its bytes, and their digits.
     pub(crate) fn key(&mut self, label: &str, key: &[u8]) {
-        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        for (form, bytes) in [("raw", key.to_vec()), ("hex", hex.into_bytes())] {
+        for (form, bytes) in [("raw", key.to_vec()), ("hex", hex_of(key).into_bytes())] {
             self.needles.push(Needle { name: format!("{label} ({form})"), bytes });
         }
     }
@@ -110,10 +109,7 @@ impl Canaries {
 pub(crate) fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = secret.as_bytes();
     let half = (0..=secret.len() / 2).rev().find(|&at| secret.is_char_boundary(at)).unwrap_or_default();
-    let hex: String = bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let hex = hex_of(bytes);
     let mut forms = vec![
         ("plain", bytes.to_vec()),
         ("its first half", secret[..half].into()),
@@ -139,6 +135,13 @@ pub(crate) fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
         is_new
     });
     forms
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// How the secret looks in base64 behind `skipped` other bytes, without the digits that depend on its neighbours.
