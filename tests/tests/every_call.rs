@@ -107,6 +107,9 @@ fn strike(home: &Home, calls: &str, nth: u32, way: Way, change: fn() -> Request,
     let daemon = home.start();
     let is_there = is_there(&mut home.client(), subject);
     let context = format!("{calls} {nth} {way:?}: {struck:?}, told {told:?}");
+    if let (Way::Error(_), Some(call)) = (way, &struck) {
+        assert!(!matters(call) || !matches!(told, Told::Done), "nobody was told: {context}");
+    }
     match told {
         Told::Done => assert_ne!(is_there, was_there, "it was reported as done: {context}"),
         Told::NotStored(_) => assert_eq!(is_there, was_there, "it was reported as not stored: {context}"),
@@ -122,6 +125,12 @@ fn strike(home: &Home, calls: &str, nth: u32, way: Way, change: fn() -> Request,
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().ends_with(".tmp")).collect();
     assert!(left.is_empty(), "{left:?} is left behind: {context}");
     struck.map_or(Struck::Nothing, Struck::Save)
+}
+
+/// What only compares the newest generation with the one before, or tidies up, may fail in silence.
+fn matters(call: &str) -> bool {
+    let looks_at_older = call.contains("/vault.1>") || call.contains("/vault.1\", O_RDONLY");
+    !looks_at_older && !call.starts_with("unlink")
 }
 
 fn is_there(client: &mut Client, credential: &str) -> bool {

@@ -350,7 +350,7 @@ impl fmt::Display for Step {
 pub(super) const MAX_FILE: u64 = 1 << 30;
 
 fn restore_advice(path: &Path) -> String {
-    match super::file::generations(path).first_key_value() {
+    match super::file::generations(path).unwrap_or_default().first_key_value() {
         Some((number, older)) => format!(
             "The generation before it is kept as {}; procurify-token unlock --generation {number} goes back to it.",
             older.display()

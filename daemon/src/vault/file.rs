@@ -71,24 +71,36 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, VaultError> {
 
 /// Fails where anything has the vault's name or that of an older generation: all of them may hold secrets.
 pub(super) fn check_absent(path: &Path) -> Result<(), VaultError> {
-    let paths = std::iter::once(path.to_owned()).chain(generations(path).into_values());
+    let paths = std::iter::once(path.to_owned()).chain(generations(path)?.into_values());
     match paths.into_iter().find(|path| fs::symlink_metadata(path).is_ok()) {
         Some(path) => Err(VaultError::Exists { path }),
         None => Ok(()),
     }
 }
 
-/// The older generations that are there, by their numbers.
-pub(super) fn generations(path: &Path) -> BTreeMap<u8, PathBuf> {
-    let Ok(entries) = fs::read_dir(disk::folder_of(path)) else { return BTreeMap::new() };
+/// The older generations that are there, by their numbers. A folder that is not there has none; one that cannot be read may
+/// have any.
+pub(super) fn generations(path: &Path) -> Result<BTreeMap<u8, PathBuf>, IoFailure> {
     let number = |name: &OsStr| {
         let own = path.file_name()?.to_str()?;
         let digits = name.to_str()?.strip_prefix(own)?.strip_prefix('.')?;
         let number = digits.parse().ok().filter(|number| *number > 0)?;
         (digits == format!("{number}")).then_some(number)
     };
-    let names = entries.flatten().map(|entry| entry.file_name());
-    names.filter_map(|name| number(&name)).map(|number| (number, generation(path, number))).collect()
+    let folder = disk::folder_of(path);
+    disk::attempt(Step::Inspect, folder, || {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            entries => entries?,
+        };
+        let mut found = BTreeMap::new();
+        for entry in entries {
+            if let Some(number) = number(&entry?.file_name()) {
+                found.insert(number, generation(path, number));
+            }
+        }
+        Ok(found)
+    })
 }
 
 /// Writes a vault where none is, in a folder that exists.
@@ -144,7 +156,7 @@ pub(super) fn go_back(path: &Path, number: u8) -> Result<Option<PathBuf>, VaultE
 }
 
 fn keep(path: &Path, known: &Checksum, kept: u8) -> Result<(), IoFailure> {
-    let there = generations(path);
+    let there = generations(path)?;
     // It stands there already where a removal put it, or a save that came no further.
     if there.get(&1).is_some_and(|first| is_generation(first, known)) {
         return Ok(());
@@ -164,7 +176,7 @@ fn keep(path: &Path, known: &Checksum, kept: u8) -> Result<(), IoFailure> {
 
 /// Removes the generations beyond a number.
 fn drop_generations(path: &Path, kept: u8) -> Result<(), IoFailure> {
-    for (_, old) in generations(path).into_iter().filter(|(number, _)| *number > kept) {
+    for (_, old) in generations(path)?.into_iter().filter(|(number, _)| *number > kept) {
         disk::attempt(Step::Drop, &old, || fs::remove_file(&old))?;
     }
     Ok(())

@@ -162,7 +162,7 @@ impl Vault {
             is_whole: file::read(&path).is_ok_and(|bytes| format::parse(&bytes).is_ok()),
             path: path.display().to_string(),
         };
-        file::generations(&paths.vault).into_iter().map(describe).collect()
+        file::generations(&paths.vault).unwrap_or_default().into_iter().map(describe).collect()
     }
 
     /// A piece of the sealed file, from an offset on. `None` where the vault is no longer the `wanted` generation.
@@ -351,7 +351,7 @@ impl Vault {
         let key = VaultKey::random();
         let slots = kept.slots(&self.slots, without, &key).ok_or(ChangeError::SlotsChanged)?;
         let contents = self.contents.resealed(&self.key, &key)?;
-        let dropped = file::generations(&self.paths.vault).len();
+        let dropped = file::generations(&self.paths.vault).unwrap_or_default().len();
         self.save(Some(key), slots, contents, Old::Forget).map(|()| dropped)
     }
 
