@@ -39,7 +39,8 @@ fn a_wall_clock_that_is_set_takes_no_token_away_and_keeps_none_alive() {
     };
     let home = Home::new(&["acme"]);
     home.sandbox().set("acme", living(3600)).unwrap();
-    let set = home.path().join("faketime");
+    // Where the sandboxed daemon may read it.
+    let set = home.config_folder().join("faketime");
     let start = || {
         let mut command = home.daemon_command();
         command.env("LD_PRELOAD", &library).env("FAKETIME_TIMESTAMP_FILE", &set);

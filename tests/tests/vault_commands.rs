@@ -82,6 +82,7 @@ fn slots_come_and_go_by_those_who_can_open_the_vault() {
     remove(&key_file, "first\n").fails_with(12).saying(&["is needed", "slot remove"]);
     remove("00000000", "first\nsecond\n").fails_with(12).saying(&["No key slot is named 00000000"]);
     let gone = remove(&key_file, "second\nfirst\n").succeeds();
+    assert!(gone.stderr.contains("nothing opens the vault without a person any more"), "{}", gone.stderr);
     assert!(
         gone.stdout.contains("older generations") && gone.stdout.contains("are gone, too"),
         "{}",

@@ -24,6 +24,8 @@ mod disk;
 mod error;
 mod file;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod key_file;
 mod keychain;
 mod lock;

@@ -30,9 +30,18 @@ pub(super) fn run(daemon: &Daemon, command: SlotCommand) -> Result<(), Failure> 
         }
         SlotCommand::Remove { ids, keys } => {
             let mut client = daemon.connect()?;
+            let opens_by_itself = |slots: &[SlotStatus]| slots.iter().any(|slot| slot.kind.is_unattended());
+            let opened_by_itself = opens_by_itself(&key::slots(&mut client)?);
             let dropped = rekeyed(&mut client, ids, keys)?;
             say::line("Gone. The vault has a new key, which what was removed does not open.")?;
-            say_dropped(dropped)
+            say_dropped(dropped)?;
+            if opened_by_itself && !opens_by_itself(&key::slots(&mut client)?) {
+                say::warning(
+                    "nothing opens the vault without a person any more: after each start of the daemon, no job gets a token until \
+                     procurify-token unlock",
+                );
+            }
+            Ok(())
         }
     }
 }
