@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long)]
     pub print_default_config: bool,
 
-    /// Print a new key, as a line of a key file: for whatever [vault] command asks, or systemd-creds
+    /// Print a new key, as a line of a key file: for whatever `[vault] command` asks, or systemd-creds
     #[arg(long)]
     pub new_key: bool,
 

@@ -26,7 +26,8 @@ fn main() {
         vault.add_slot(&slot, Description::default(), now()).expect("it can be stored");
         let (_, add) = timed(|| vault.add(credential("acme/one-more"), now()).expect("it can be stored"));
         let by_key_file = median(|| drop(Vault::open(&paths, Key::Unattended).expect("it opens")));
-        let by_passphrase = median(|| drop(Vault::open(&paths, Key::Passphrase(&passphrase)).expect("it opens")));
+        let by_passphrase =
+            median(|| drop(Vault::open(&paths, Key::Passphrase(&passphrase)).expect("it opens")));
         let keys = [procurify_token_protocol::UnlockWith::Passphrase(passphrase)];
         let (_, rekey) = timed(|| {
             let kept = Vault::keep_slots(&paths, &[], &keys).expect("both open");

@@ -57,7 +57,7 @@ pub(crate) enum NewSlotKind {
     Passphrase,
     /// A code to be written on paper, shown once
     RecoveryCode,
-    /// What [vault] command in the daemon's configuration prints
+    /// What `[vault] command` in the daemon's configuration prints
     Command,
     /// A key in the keychain of the user's session
     Keychain,
