@@ -388,7 +388,12 @@ impl<T: Clone> Keeper<T> {
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action<T>> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            // What a start with very many takes is not kept for ever.
+            self.actions.shrink_to(FEW_ACTIONS);
+        }
+        action
     }
 
     /// When [`tick`](Self::tick) is due; nothing happens by itself before.
@@ -646,6 +651,7 @@ fn is_issued(failure: &Failure) -> bool {
     failure.http_status.is_some_and(|status| (200..300).contains(&status))
 }
 
+const FEW_ACTIONS: usize = 64;
 /// A request that takes so long to fail keeps its place from others.
 const SLOW: Duration = Duration::from_secs(2);
 

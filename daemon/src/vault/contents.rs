@@ -26,6 +26,7 @@ use procurify_token_protocol::{
     NewCredential, PairCopy, TokenUrl,
 };
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -67,6 +68,15 @@ impl Credential {
             Which::Staged => self.staged.as_deref(),
             Which::Previous => self.previous.as_deref(),
         }
+    }
+
+    /// Has what both say alike in memory once. Most have the audience and the addresses of their neighbour, and a hundred
+    /// thousand copies of those would be a third of what they take.
+    fn share_with(&mut self, neighbour: &Self) {
+        share(&mut self.description, &neighbour.description);
+        share(&mut self.base_url, &neighbour.base_url);
+        share(&mut self.token_url, &neighbour.token_url);
+        share(&mut self.audience, &neighbour.audience);
     }
 }
 
@@ -155,8 +165,15 @@ impl Contents {
             staged: None,
             previous: None,
         };
-        self.credentials.insert(credential.name.clone(), credential.into());
+        self.insert(credential);
         Ok(())
+    }
+
+    fn insert(&mut self, mut credential: Credential) {
+        if let Some((_, before)) = self.credentials.range(..&credential.name).next_back() {
+            credential.share_with(before);
+        }
+        self.credentials.insert(credential.name.clone(), credential.into());
     }
 
     pub(super) fn stage(
@@ -290,7 +307,7 @@ impl Contents {
 
     /// `None` for bytes that no version of this format writes.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (next_version, credentials): (u64, Vec<Credential>) = record::decode(bytes)?;
+        let (next_version, Stored(credentials)): (u64, Stored) = record::decode(bytes)?;
         let is_known = |pair: &Pair| pair.version < next_version;
         let is_sound = credentials.len() <= MAX_CREDENTIALS
             && credentials.is_sorted_by(|one, next| one.name < next.name)
@@ -300,7 +317,7 @@ impl Contents {
                     .flatten()
                     .all(is_known)
             });
-        let credentials = credentials.into_iter().map(|c| (c.name.clone(), Arc::new(c))).collect();
+        let credentials = credentials.into_iter().map(|c| (c.name.clone(), c)).collect();
         is_sound.then_some(Self { next_version, credentials })
     }
 
@@ -322,6 +339,42 @@ impl Contents {
         let plaintext = client_secret.secret().expose_secret().as_bytes();
         let sealed = key.seal(Purpose::ClientSecret, &place(name, &client_id, version), plaintext);
         Pair { client_id, version, secret: SealedSecret(sealed), added_at: now.trunc_subsecs(3) }
+    }
+}
+
+fn share<T: Clone + PartialEq>(text: &mut T, other: &T) {
+    if text == other {
+        text.clone_from(other);
+    }
+}
+
+/// Credentials as they are read, one after the other: what is shared is never there twice, not even for a moment.
+struct Stored(Vec<Arc<Credential>>);
+
+impl<'de> Deserialize<'de> for Stored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Stored;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("credentials")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Stored, A::Error> {
+                let mut stored: Vec<Arc<Credential>> = Vec::new();
+                while let Some(mut credential) = seq.next_element::<Credential>()? {
+                    if let Some(before) = stored.last() {
+                        credential.share_with(before);
+                    }
+                    stored.push(credential.into());
+                }
+                Ok(Stored(stored))
+            }
+        }
+
+        deserializer.deserialize_seq(Reader)
     }
 }
 
@@ -449,6 +502,15 @@ mod tests {
         descending.reverse();
         assert!(Contents::decode(&record::encode(&(4_u64, &descending))).is_none(), "descending names");
         assert!(Contents::decode(&[&bytes[..], &[0]].concat()).is_none(), "a byte left over");
+    }
+
+    #[test]
+    fn what_neighbours_say_alike_is_in_memory_once() {
+        let contents = Contents::decode(&filled(&VaultKey::random()).encode()).unwrap();
+        let [one, other] = ["acme", "acme/reporting"].map(|n| contents.get(&name(n)).unwrap());
+        let texts = |c: &Credential| [c.audience.as_str().as_ptr(), c.token_url.as_str().as_ptr()];
+        assert_eq!(texts(one), texts(other));
+        assert_ne!(one.current.client_id.as_str().as_ptr(), other.current.client_id.as_str().as_ptr());
     }
 
     #[test]
