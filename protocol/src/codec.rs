@@ -154,10 +154,15 @@ fn decode_number(body: &[u8]) -> Option<u32> {
     bincode::decode_from_slice::<u32, _>(body, CONFIG).ok().map(|(number, _)| number)
 }
 
-const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_ANSWER>> =
-    config::standard().with_limit::<MAX_ANSWER>();
-const UPLOAD: Configuration<LittleEndian, Varint, Limit<MOST_IN_UPLOAD>> =
-    config::standard().with_limit::<MOST_IN_UPLOAD>();
+/// Against its limit bincode counts an integer as wide as its type, up to eight bytes, though a small one takes only one. What
+/// is decoded is bounded by the frame; the limit bounds what its length prefixes claim.
+const WIDEST: usize = 8;
+const IN_FRAME: usize = WIDEST * MAX_ANSWER;
+const IN_UPLOAD: usize = WIDEST * MOST_IN_UPLOAD;
+const CONFIG: Configuration<LittleEndian, Varint, Limit<IN_FRAME>> =
+    config::standard().with_limit::<IN_FRAME>();
+const UPLOAD: Configuration<LittleEndian, Varint, Limit<IN_UPLOAD>> =
+    config::standard().with_limit::<IN_UPLOAD>();
 
 #[cfg(test)]
 mod tests;

@@ -55,9 +55,15 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let VaultState::Open(open) = &self.vault else {
             return Answer::Credentials { page: Vec::new(), more: false };
         };
-        let mut behind = open.vault.credentials_after(after);
-        let page = behind.by_ref().take(PAGE).map(|credential| self.describe(credential, now)).collect();
-        Answer::Credentials { page, more: behind.next().is_some() }
+        let (mut page, mut length) = (Vec::new(), 0);
+        for credential in open.vault.credentials_after(after) {
+            length += most_of(credential);
+            if page.len() == PAGE || length > MOST_IN_ANSWER {
+                return Answer::Credentials { page, more: true };
+            }
+            page.push(self.describe(credential, now));
+        }
+        Answer::Credentials { page, more: false }
     }
 
     pub(super) fn credential_status(&self, name: &CredentialName, now: Now) -> Option<CredentialStatus> {
@@ -98,4 +104,19 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// The most bytes that the status of a credential takes.
+fn most_of(credential: &Credential) -> usize {
+    let urls = [credential.base_url.as_str(), credential.token_url.as_str(), credential.audience.as_str()];
+    // Its name is in each of the sentences about a failure.
+    FIXED_PART
+        + 8 * credential.name.as_str().len()
+        + credential.description.as_str().len()
+        + credential.current.client_id.as_str().len()
+        + urls.map(str::len).iter().sum::<usize>()
+}
+
 const PAGE: usize = 100;
+/// Numbers, times, and sentences about a failure.
+const FIXED_PART: usize = 1024;
+/// An answer has at most 256 KiB, head and frame included.
+const MOST_IN_ANSWER: usize = 248 * 1024;

@@ -134,6 +134,10 @@ impl Daemon {
     async fn add(&self, name: &str) -> Result<Answer, Refusal> {
         let name: CredentialName = name.parse().unwrap();
         let base_url = BaseUrl::of_domain(&name.domain());
+        self.add_at(name, base_url).await
+    }
+
+    async fn add_at(&self, name: CredentialName, base_url: BaseUrl) -> Result<Answer, Refusal> {
         self.ask(Request::Add(Box::new(NewCredential {
             name,
             description: "".parse().unwrap(),
@@ -426,6 +430,28 @@ async fn a_long_list_comes_in_pages() {
         page.iter().map(|status| status.name.as_str()).collect::<Vec<_>>(),
         ["c100", "c101", "c102", "c103", "c104"]
     );
+}
+
+#[tokio::test]
+async fn a_list_of_the_longest_credentials_fits_into_its_pages() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
+    let longest = format!("https://acme.example/{}", "p".repeat(2_000));
+    for n in 0..105 {
+        daemon.add_at(format!("c{n:03}").parse().unwrap(), longest.parse().unwrap()).await.unwrap();
+    }
+    let (mut after, mut listed) = (None, 0);
+    loop {
+        let answer = daemon.ask(Request::List { after }).await;
+        assert!(procurify_token_protocol::codec::encode_reply(0, &answer).is_ok());
+        let Ok(Answer::Credentials { page, more }) = answer else { panic!("a page") };
+        listed += page.len();
+        after = page.last().map(|status| status.name.clone());
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(listed, 105);
 }
 
 #[tokio::test]

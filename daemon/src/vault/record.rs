@@ -9,6 +9,8 @@ use bincode::serde::{borrow_decode_from_slice, encode_into_slice, encode_into_wr
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::error::MAX_FILE;
+
 /// The bytes of a record, in a buffer that is wiped.
 pub(crate) fn encode<T: Serialize>(record: &T) -> Zeroizing<Vec<u8>> {
     let mut size = SizeWriter::default();
@@ -29,4 +31,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_RECORD>> =
     config::standard().with_limit::<MAX_RECORD>();
-const MAX_RECORD: usize = 1 << 30;
+/// Against its limit bincode counts an integer as wide as its type, up to eight bytes, though a small one takes only one: what
+/// was written has to be read again, however small its integers are.
+#[expect(clippy::cast_possible_truncation, reason = "1 GiB fits everywhere")]
+const MAX_RECORD: usize = (MAX_FILE as usize).saturating_mul(8);

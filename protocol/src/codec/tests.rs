@@ -29,6 +29,31 @@ fn buffered(buffer: &mut FrameBuffer, bytes: &[u8]) {
     }
 }
 
+/// What takes few bytes for many numbers: bincode counts each of them as eight.
+#[test]
+fn a_full_answer_of_small_things_is_read_again() {
+    let copy = |number| CredentialCopy {
+        credential: crate::NewCredential {
+            name: format!("a/{number}").parse().unwrap(),
+            description: crate::Description::default(),
+            client_id: "i".parse().unwrap(),
+            client_secret: crate::ClientSecret::new(&"s".into()).unwrap(),
+            base_url: "https://a.example".parse().unwrap(),
+            token_url: "https://a.example/t".parse().unwrap(),
+            audience: "a".parse().unwrap(),
+            body_encoding: crate::BodyEncoding::Json,
+        },
+        added_at: None,
+        staged: None,
+        previous: None,
+    };
+    let page: Vec<_> = (0..4200).map(copy).collect();
+    assert_eq!(decode_copies(&encode_copies(&page)).unwrap().len(), page.len());
+    let frame = encode_reply(7, &Ok(Answer::Exported { page, pass: None })).unwrap();
+    assert!(frame.len() > MAX_ANSWER * 3 / 4, "{} bytes", frame.len());
+    assert!(matches!(reply_of(&frame), Ok(Ok(Answer::Exported { page, .. })) if page.len() == 4200));
+}
+
 /// The messages of the examples on the front page, by the names they have there.
 fn example(name: &str) -> Vec<u8> {
     let expires_at: DateTime<Utc> = Utc.with_ymd_and_hms(2027, 1, 15, 8, 0, 0).unwrap();
