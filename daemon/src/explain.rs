@@ -114,7 +114,7 @@ pub fn vault(error: &VaultError) -> Refusal {
         VaultError::SlotExists { .. } | VaultError::SlotsFull { .. } => {
             (RefusalCode::SLOT, "procurify-token slot list shows those that are there")
         }
-        VaultError::NoCommand | VaultError::Keychain { .. } | VaultError::CredentialMissing { .. } => {
+        VaultError::NoCommand | VaultError::Keychain(_) | VaultError::CredentialMissing { .. } => {
             (RefusalCode::SLOT, "")
         }
         _ => (RefusalCode::VAULT_UNUSABLE, ""),

@@ -12,6 +12,7 @@ use procurify_token_protocol::{CredentialName, SlotId, SlotKind};
 use thiserror::Error;
 
 use super::command::CommandError;
+use super::keychain::KeychainError;
 
 /// Why a vault cannot be made, opened or written.
 #[derive(Debug, Error)]
@@ -116,11 +117,8 @@ pub enum VaultError {
         error: CommandError,
     },
     /// There is no keychain to keep a key in, or none that would give it.
-    #[error("The keychain gives no key: {why}.")]
-    Keychain {
-        /// What it says, or that this program was built without.
-        why: String,
-    },
+    #[error("The keychain gives no key: {0}.")]
+    Keychain(#[from] KeychainError),
     /// The vault has as many slots as it can.
     #[error("{path} has as many key slots as a vault can.", path = .path.display())]
     SlotsFull {

@@ -49,6 +49,7 @@ pub(crate) use disk::{create_folders, open_or_create};
 pub use error::{ChangeError, IoFailure, SecretError, Step, VaultError};
 pub use file::VaultPaths;
 pub(crate) use key_file::new_line as new_key_line;
+pub use keychain::KeychainError;
 pub use lock::{InstanceLock, LockError};
 pub(crate) use seal::random_bytes;
 pub use seal::{CacheKeys, fingerprint};

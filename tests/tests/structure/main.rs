@@ -119,14 +119,18 @@ const ROOMS: [Room; 16] = [
         knows: &["guarded"],
         crates: &[
             PROTOCOL,
+            "apple_native_keyring_store",
             "argon2",
             "bincode",
             "chrono",
+            "keyring_core",
             "ring",
             "rustix",
             "secrecy",
             "serde",
             "thiserror",
+            "windows_native_keyring_store",
+            "zbus_secret_service_keyring_store",
             "zeroize",
         ],
     },
@@ -170,10 +174,11 @@ const PURE: [(&str, &[&str]); 5] = [
 ];
 
 /// What only these files may name.
-const ALONE: [(&str, &[&str]); 11] = [
+const ALONE: [(&str, &[&str]); 12] = [
     ("ring", &["daemon/src/vault/seal.rs"]),
     ("bincode", &["daemon/src/vault/record.rs", "protocol/src/codec.rs"]),
     ("argon2", &["daemon/src/vault/stretch.rs"]),
+    ("keyring_core", &["daemon/src/vault/keychain.rs"]),
     ("redb", &["daemon/src/cache/mod.rs"]),
     ("libc", &["daemon/src/guarded/page.rs"]),
     ("landlock", &["daemon/src/os/sandbox.rs"]),
