@@ -193,6 +193,7 @@ fn repetition(request: &Request) -> Repetition {
         | Request::Describe { .. }
         | Request::Status
         | Request::Slots
+        | Request::Examine
         | Request::Backup { .. }
         | Request::Export { .. }
         | Request::Watch { .. }

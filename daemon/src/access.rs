@@ -51,6 +51,7 @@ impl Verb {
             | Request::Restore { .. }
             | Request::Import { .. }
             | Request::Export { .. }
+            | Request::Examine
             | Request::Stop => Self::Administer,
         }
     }

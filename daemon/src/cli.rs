@@ -39,6 +39,10 @@ pub struct Arguments {
     /// Read the configuration, say whether it is good, and exit
     #[arg(long)]
     pub check_config: bool,
+
+    /// Look for what is amiss, print it as JSON, and exit: what `procurify-token doctor` shows where no daemon runs
+    #[arg(long)]
+    pub doctor: bool,
 }
 
 const EXAMPLES: &str = "\

@@ -13,6 +13,7 @@
 //! | [`vault`] | the precious part: the client secrets |
 //! | [`cache`] | the disposable part: sealed tokens for the next start |
 //! | [`issuer`] | token requests, and what came of them |
+//! | [`checkup`] | what is amiss, and what to type about it |
 //! | [`ipc`] | the socket and the conversations on it |
 //! | [`access`] | who may do what |
 //! | [`explain`] | every sentence that the daemon says to a person |
@@ -21,6 +22,7 @@
 
 pub mod access;
 pub mod cache;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod config;

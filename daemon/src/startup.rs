@@ -24,8 +24,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
+use crate::checkup;
 use crate::cli::Arguments;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, DEFAULT_CONFIG, Folders, KeyMemory, SecurityConfig};
 use crate::driver::{Control, Driver, Parts};
 use crate::guarded::{self, GuardedKey};
@@ -35,7 +36,7 @@ use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os;
 use crate::os::sandbox::{self, Confinement, Places};
-use crate::vault::{self, InstanceLock, VaultPaths};
+use crate::vault::{self, InstanceLock};
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -50,7 +51,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     os::restrict_file_modes();
     let place = Place::find(arguments)?;
-    let config = place.config()?;
+    let config = place.config();
+    if arguments.doctor {
+        return doctor(&place, config);
+    }
+    let config = config?;
     if arguments.check_config {
         return writeln!(stdout(), "{} is good", place.config_file.display()).context("cannot print");
     }
@@ -58,8 +63,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut warnings = Vec::new();
     let core_dumps_forbidden = protect_memory(&config.security, place.is_system, &mut warnings)?;
     let sockets = place.sockets(&config)?;
-    let vault = place.folders.vault(&config.vault);
-    let folder = vault.vault.parent().context("the vault's path names no file")?;
+    let places = place.places(&config, sockets.clone());
+    let folder = places.vault.vault.parent().context("the vault's path names no file")?;
     let lock = InstanceLock::acquire(folder)?;
     let issuer = Arc::new(issuer(&config)?);
 
@@ -70,15 +75,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut listeners = listen(&sockets, config.max_connections.into(), &mut warnings)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
-    let sandbox = sandboxed(&place, &config, &sockets, &vault, &mut warnings);
+    let sandbox = sandboxed(&config, &places, &mut warnings);
 
     let (mut driver, handle) = Driver::new(Parts {
         lookup: Arc::clone(&lookup),
         issuer,
         clock: SystemClock,
         policy: config.policy(),
-        vault,
-        cache: place.folders.cache(&config.cache),
+        places,
         extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
         core_dumps_forbidden,
         sandbox,
@@ -145,17 +149,33 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Examines what can be examined without a daemon that runs, and prints the findings as one list in JSON. A configuration that
+/// cannot be read is one of them.
+fn doctor(place: &Place, config: anyhow::Result<Config>) -> anyhow::Result<()> {
+    let (config, problem) = match config {
+        Ok(config) => (config, None),
+        Err(problem) => (Config::default(), Some(format!("{problem:#}"))),
+    };
+    let mut found: Vec<_> =
+        problem.map(|why| checkup::bad_configuration(&place.config_file, why)).into_iter().collect();
+    guarded::prefer(kind_of_memory(&config.security, place.is_system));
+    let Ok(_probe) = GuardedKey::try_fill(|_| Ok::<_, Infallible>(()));
+    let forbidden = os::forbid_core_dumps().is_ok();
+    found.extend(place.places(&config, place.sockets(&config)?).examine());
+    found.extend(checkup::memory(guarded::achieved(), forbidden, None));
+    found.extend(checkup::clock(SystemClock.now().wall, None));
+    found.push(checkup::not_looked_at());
+    let findings = serde_json::to_string(&found).context("cannot write the findings")?;
+    writeln!(stdout(), "{findings}").context("cannot print")
+}
+
 /// Chooses the keys' memory, and keeps the process from being looked into. Says whether that worked for core files.
 fn protect_memory(
     config: &SecurityConfig,
     is_system: bool,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<bool> {
-    guarded::prefer(match config.memory {
-        KeyMemory::Secret => guarded::Kind::Secret,
-        KeyMemory::Auto if is_system => guarded::Kind::Secret,
-        KeyMemory::Auto | KeyMemory::Locked => guarded::Kind::Locked,
-    });
+    guarded::prefer(kind_of_memory(config, is_system));
     let Ok(_probe) = GuardedKey::try_fill(|_| Ok::<_, Infallible>(()));
     let mut shortfalls = Vec::new();
     if guarded::achieved() == guarded::Protection::None {
@@ -184,25 +204,27 @@ fn protect_memory(
     Ok(forbidden.is_ok())
 }
 
+fn kind_of_memory(config: &SecurityConfig, is_system: bool) -> guarded::Kind {
+    match config.memory {
+        KeyMemory::Secret => guarded::Kind::Secret,
+        KeyMemory::Auto if is_system => guarded::Kind::Secret,
+        KeyMemory::Auto | KeyMemory::Locked => guarded::Kind::Locked,
+    }
+}
+
 /// Denies this process what it does not need. Before any other thread is started: each is confined by itself.
-fn sandboxed(
-    place: &Place,
-    config: &Config,
-    sockets: &[PathBuf],
-    vault: &VaultPaths,
-    warnings: &mut Vec<String>,
-) -> Confinement {
+fn sandboxed(config: &Config, ours: &checkup::Places, warnings: &mut Vec<String>) -> Confinement {
     if !config.security.sandbox {
         return Confinement::None;
     }
-    let cache = place.folders.cache(&config.cache);
-    let files = sockets.iter().chain([&vault.vault, &vault.key_file, &cache]);
+    let checkup::Places { config: config_file, vault, cache, sockets } = ours;
+    let files = sockets.iter().chain([&vault.vault, &vault.key_file, cache]);
     let folders: Vec<_> = files.filter_map(|file| file.parent()).map(Path::to_owned).collect();
     for folder in &folders {
         // One that cannot be made now is not needed, or is missed where it is.
         let _ = vault::create_folders(folder);
     }
-    let config_folder = place.config_file.parent().map(Path::to_owned);
+    let config_folder = config_file.parent().map(Path::to_owned);
     let extra_ca = config.issuer.extra_ca.clone().map(PathBuf::from);
     let credentials = vault.credential.as_ref().and_then(|file| file.parent()).map(Path::to_owned);
     let places = Places {
@@ -245,6 +267,15 @@ impl Place {
 
     fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::read(&self.config_file, !self.config_was_named)?)
+    }
+
+    fn places(&self, config: &Config, sockets: Vec<PathBuf>) -> checkup::Places {
+        checkup::Places {
+            config: self.config_file.clone(),
+            vault: self.folders.vault(&config.vault),
+            cache: self.folders.cache(&config.cache),
+            sockets,
+        }
     }
 
     fn sockets(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessToken, Audience, BaseUrl, BodyEncoding, ClientId, CredentialCopy, CredentialName, Description,
-    FailureCode, Fingerprint, GenerationStatus, Piece, RecoveryCode, Refusal, RequestId, SlotStatus,
+    FailureCode, Finding, Fingerprint, GenerationStatus, Piece, RecoveryCode, Refusal, RequestId, SlotStatus,
     TokenUrl,
 };
 
@@ -77,6 +77,8 @@ pub enum Answer {
         /// What entitles to the next page; nothing where this is the last.
         pass: Option<[u8; 16]>,
     },
+    /// 13: what an examination has found.
+    Findings(Vec<Finding>),
 }
 
 /// A piece of the vault's file.

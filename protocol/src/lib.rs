@@ -4,6 +4,7 @@ mod answer;
 pub mod codec;
 pub mod endpoint;
 mod failure;
+mod finding;
 pub mod frame;
 mod name;
 mod pattern;
@@ -20,6 +21,7 @@ pub use answer::{
     TokenGrant, TokenStatus, VaultPiece, VaultState, Watched,
 };
 pub use failure::{Failure, FailureClass, FailureCode, RequestId};
+pub use finding::{Area, Finding, Severity};
 pub use name::{Audience, ClientId, CredentialName, Description, Domain, NameError};
 pub use recovery_code::{CODE_LEN, RecoveryCode, RecoveryCodeError};
 pub use refusal::{Refusal, RefusalClass, RefusalCode};

@@ -171,10 +171,13 @@ pub enum Request {
         /// The last name of the page before.
         after: Option<CredentialName>,
     },
+    /// 24: look at everything that could be amiss: files, vault, memory, clock, the way to each token URL, each credential. Takes
+    /// some seconds, asks for no token and changes nothing. Answered by [`Answer::Findings`](crate::Answer::Findings).
+    Examine,
 }
 
 /// How many requests this version knows: their numbers are below it.
-pub const REQUEST_COUNT: u32 = 24;
+pub const REQUEST_COUNT: u32 = 25;
 
 /// What entitles to a page of an export.
 #[derive(Debug, Serialize, Deserialize)]

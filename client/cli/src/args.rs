@@ -86,6 +86,9 @@ pub(crate) enum Command {
     List(JsonArgs),
     /// Show the daemon, or one credential: expiry, next refresh, last failure and what to do
     Status(StatusArgs),
+    /// Look for what is amiss with files, vault, memory, clock, network and credentials, and say what to type
+    #[command(after_help = help::DOCTOR)]
+    Doctor(JsonArgs),
     /// Replace client id and secret: store the new pair, try it, then use it
     #[command(after_help = help::ROTATE)]
     Rotate(RotateArgs),

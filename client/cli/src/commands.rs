@@ -6,6 +6,7 @@ mod add;
 mod api;
 mod backup;
 mod detached;
+mod doctor;
 mod exec;
 mod export;
 mod get;
@@ -48,6 +49,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Api(args) => api::run(&daemon, args),
         Command::List(args) => list::run(&daemon, &args),
         Command::Status(args) => status::run(&daemon, &args),
+        Command::Doctor(args) => doctor::run(&daemon, &args),
         Command::Rotate(args) => rotate::run(&daemon, args),
         Command::Refresh(args) => refresh::run(&daemon, args),
         Command::Watch(args) => watch::run(&daemon, &args),

@@ -1,7 +1,7 @@
 //! Finding the daemon: connect first, start one only when nobody else is in charge of it.
 
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use procurify_token_client::blocking::Client;
@@ -46,6 +46,11 @@ impl Daemon {
             Error::NoDaemon { .. } => Failure::from(error).hint(self.how_to_start()),
             other => other.into(),
         })
+    }
+
+    /// The socket that was named, if one was.
+    pub(crate) fn named_socket(&self) -> Option<&Path> {
+        self.named.as_deref()
     }
 
     fn start(&self, absent: Error) -> Result<Client, Failure> {

@@ -28,6 +28,7 @@ pub(crate) enum ExitCode {
     Conflict = 12,
     NotStored = 13,
     Busy = 14,
+    Amiss = 15,
     ApiError = 22,
     CannotRun = 126,
     CommandNotFound = 127,
@@ -35,7 +36,7 @@ pub(crate) enum ExitCode {
 
 impl ExitCode {
     /// Every code, in order.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -51,6 +52,7 @@ impl ExitCode {
         Self::Conflict,
         Self::NotStored,
         Self::Busy,
+        Self::Amiss,
         Self::ApiError,
         Self::CannotRun,
         Self::CommandNotFound,
@@ -79,6 +81,7 @@ impl ExitCode {
             Self::Conflict => "it exists already, or is not there to be rotated, removed or opened",
             Self::NotStored => "the vault is damaged, full, or could not be written durably",
             Self::Busy => "the daemon is busy or stopping: try again",
+            Self::Amiss => "doctor: something needs mending",
             Self::ApiError => "api: Procurify answered, with another status than 2xx",
             Self::CannotRun => "exec: the command cannot be run",
             Self::CommandNotFound => "exec: the command was not found",
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn the_numbers_are_what_they_always_were() {
         let numbers = ExitCode::ALL.map(ExitCode::number);
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 22, 126, 127]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 22, 126, 127]);
         let meanings: HashSet<_> = ExitCode::ALL.iter().map(|code| code.meaning()).collect();
         assert_eq!(meanings.len(), ExitCode::ALL.len());
     }

@@ -88,6 +88,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             | Request::Restore { .. }
             | Request::Import { .. }
             | Request::Export { .. }
+            | Request::Examine
             | Request::Status
             | Request::Lock
             | Request::Stop => unreachable!("these are answered elsewhere"),

@@ -16,10 +16,12 @@
 //! | `keeping.rs` | what outlives the process |
 //! | `watching.rs` | those who watch a credential |
 //! | `clocks.rs` | clocks that do not agree |
+//! | `examining.rs` | what is amiss |
 //! | `report.rs` | what is known of credentials and of the daemon |
 
 mod admin;
 mod clocks;
+mod examining;
 mod keeping;
 mod opening;
 mod report;
@@ -51,13 +53,14 @@ use transfer::ExportPass;
 
 use crate::access::Peer;
 use crate::cache::Cache;
+use crate::checkup::Places;
 use crate::clock::{Clock, offset};
 use crate::explain;
 use crate::issuer::{Issued, TokenIssuer};
 use crate::lookup::{Lookup, Ready};
 use crate::os::sandbox::Confinement;
 use crate::refresh::{Action, Held, Keeper, Now, Policy, Refused, Ticket, Wait, Waiter};
-use crate::vault::{Kept, PreparedSlot, Vault, VaultError, VaultPaths};
+use crate::vault::{Kept, PreparedSlot, Vault, VaultError};
 
 /// How sessions reach the driver.
 #[derive(Clone, Debug)]
@@ -137,10 +140,8 @@ pub struct Parts<I, C> {
     pub clock: C,
     /// The Keeper's settings.
     pub policy: Policy,
-    /// Where the vault and its key file are.
-    pub vault: VaultPaths,
-    /// Where sealed tokens are kept.
-    pub cache: PathBuf,
+    /// Where everything is.
+    pub places: Places,
     /// The extra CA that is in force.
     pub extra_ca: Option<PathBuf>,
     /// Whether no core file and no other process of the user shows this one's memory.
@@ -368,6 +369,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Request::Restore { .. } => self.restore(upload, reply),
             Request::Import { .. } => self.import(upload, reply),
             Request::Export { proof, after } => self.export(proof, after, reply),
+            Request::Examine => self.examine(reply),
             request => {
                 let answer = self.administer(request, peer);
                 // Before the answer: whoever is told "done" and asks again must not find the table as it was.
@@ -415,6 +417,7 @@ fn needs_the_vault(request: &Request) -> bool {
             | Request::Backup { .. }
             | Request::Init { .. }
             | Request::Unlock { .. }
+            | Request::Examine
     )
 }
 

@@ -24,12 +24,12 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// Opens the vault where that needs no person. What may take its time, a command or a keychain, is asked once the driver
     /// runs, and whoever comes meanwhile waits for it.
     pub fn open_at_start(&mut self) {
-        let kinds = Vault::slots_at(&self.parts.vault).unwrap_or_default();
+        let kinds = Vault::slots_at(&self.parts.places.vault).unwrap_or_default();
         if kinds.iter().any(|slot| matches!(slot.kind, SlotKind::Command | SlotKind::Keychain)) {
             self.held_back = Some(Vec::new());
             return;
         }
-        let opened = Vault::open(&self.parts.vault, Key::Unattended);
+        let opened = Vault::open(&self.parts.places.vault, Key::Unattended);
         self.opened_by_itself(opened);
         // Whoever is told that the daemon is ready finds the kept tokens in the table.
         self.perform();
@@ -71,7 +71,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let refusal = match &self.vault {
             _ if !is_sound => Some(explain::no_slots()),
             VaultState::Open(_) => {
-                let exists = VaultError::Exists { path: self.parts.vault.vault.clone() };
+                let exists = VaultError::Exists { path: self.parts.places.vault.vault.clone() };
                 Some(explain::vault(&exists))
             }
             VaultState::Closed => None,
@@ -119,7 +119,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         &self,
         work: impl FnOnce(&VaultPaths) -> T + Send + 'static,
     ) -> Pin<Box<dyn Future<Output = T> + Send>> {
-        let (paths, derivations) = (self.parts.vault.clone(), Arc::clone(&self.derivations));
+        let (paths, derivations) = (self.parts.places.vault.clone(), Arc::clone(&self.derivations));
         Box::pin(async move {
             let _permit = derivations.acquire_owned().await.expect("the semaphore is never closed");
             let done = tokio::task::spawn_blocking(move || work(&paths)).await;
@@ -150,7 +150,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     opened.map_err(|error| explain::vault(&error)).and_then(|(vault, recovery_code)| {
                         self.settle_in(vault).map_err(|error| explain::vault(&error))?;
                         let path = |path: &Path| path.display().to_string();
-                        let VaultPaths { vault, key_file, .. } = &self.parts.vault;
+                        let VaultPaths { vault, key_file, .. } = &self.parts.places.vault;
                         let key_file = has_key_file.then(|| path(key_file));
                         Ok(Answer::Initialised { vault: path(vault), key_file, recovery_code })
                     });
@@ -179,7 +179,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         vault.settle()?;
         self.problems.clear();
         let now = self.parts.clock.now();
-        let mut cache = match Cache::open(&self.parts.cache, vault.cache_keys()) {
+        let mut cache = match Cache::open(&self.parts.places.cache, vault.cache_keys()) {
             Ok((cache, condition)) => {
                 if condition == Condition::Replaced {
                     warn!(
@@ -232,7 +232,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 
     pub(super) fn opened(&mut self) -> Result<&mut OpenVault, Refusal> {
-        let paths = &self.parts.vault;
+        let paths = &self.parts.places.vault;
         match &mut self.vault {
             VaultState::Open(open) => Ok(open),
             VaultState::Closed if paths.vault.exists() => Err(explain::locked()),

@@ -18,7 +18,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn daemon_status(&self) -> DaemonStatus {
         let (vault, credentials) = match &self.vault {
             VaultState::Open(open) => (WireVaultState::Open, open.vault.credentials().count()),
-            VaultState::Closed if self.parts.vault.vault.exists() => (WireVaultState::Locked, 0),
+            VaultState::Closed if self.parts.places.vault.vault.exists() => (WireVaultState::Locked, 0),
             VaultState::Closed => (WireVaultState::Missing, 0),
         };
         DaemonStatus {
@@ -26,7 +26,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             pid: std::process::id(),
             started_at: self.started_at,
             vault,
-            vault_path: self.parts.vault.vault.display().to_string(),
+            vault_path: self.parts.places.vault.vault.display().to_string(),
             credentials: count(credentials),
             with_token: count(self.keeper.count_valid()),
             extra_ca: self.parts.extra_ca.as_ref().map(|path| path.display().to_string()),

@@ -50,7 +50,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let now = self.parts.clock.now().wall;
         let recovery_code = prepared.take_recovery_code();
         let key_file = matches!(prepared.kind(), procurify_token_protocol::SlotKind::KeyFile)
-            .then(|| self.parts.vault.key_file.display().to_string());
+            .then(|| self.parts.places.vault.key_file.display().to_string());
         let added = self.opened()?.vault.add_slot(&prepared, description, now);
         let slot = added.map_err(|error| refused(&error))?;
         info!(slot = %slot.id, kind = %slot.kind, "a key slot was added");

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::issuer::TokenRequest;
 use crate::refresh::Moment;
+use crate::vault::VaultPaths;
 
 /// An issuer that answers what the test has laid ready, and remembers who asked.
 #[derive(Debug, Default)]
@@ -33,6 +34,10 @@ impl FakeIssuer {
 }
 
 impl TokenIssuer for FakeIssuer {
+    async fn reach(&self, _: TokenUrl, _: DateTime<Utc>) -> crate::issuer::Reach {
+        crate::issuer::Reach { proxy: None, outcome: Ok(None) }
+    }
+
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Failure> {
         self.asked.lock().unwrap().push(request.client_id.as_str().to_owned());
         let _open = self.gate.read().await;
@@ -97,8 +102,12 @@ impl Daemon {
             issuer: Arc::clone(issuer),
             clock,
             policy: Policy { rate: 1000, ..Policy::default() },
-            vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
-            cache: path("state/tokens.redb"),
+            places: Places {
+                config: path("config/config.toml"),
+                vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
+                cache: path("state/tokens.redb"),
+                sockets: Vec::new(),
+            },
             extra_ca: None,
             core_dumps_forbidden: false,
             sandbox: Confinement::None,

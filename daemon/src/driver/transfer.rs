@@ -34,7 +34,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn restore(&mut self, upload: Option<Upload>, reply: Reply) {
         let refusal = match (&self.vault, &upload) {
             (VaultState::Open(_), _) => {
-                let path = self.parts.vault.vault.clone();
+                let path = self.parts.places.vault.vault.clone();
                 Some(explain::vault(&crate::vault::VaultError::Exists { path }))
             }
             (VaultState::Closed, None) => Some(explain::nothing_uploaded()),

@@ -49,6 +49,15 @@ impl Connector {
         Self { tcp, tls, proxies, timeout }
     }
 
+    /// The proxy on the way to `target`, without its user name and password.
+    pub(super) fn proxy_towards(&self, target: &Uri) -> Option<String> {
+        let proxy = self.proxies.towards(target)?;
+        let uri = proxy.uri();
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or(authority);
+        Some(format!("{}://{host}", uri.scheme_str().unwrap_or("http")))
+    }
+
     /// Connects to the host of `target`, with TLS unless the URL is plain http, which `TokenUrl` allows towards this
     /// machine only.
     pub(super) async fn connect(&self, target: &Uri) -> Result<Box<dyn Stream>, FailureCode> {

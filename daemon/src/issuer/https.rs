@@ -8,24 +8,25 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use http::Uri;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use procurify_token_protocol::{Failure, FailureCode};
+use procurify_token_protocol::{Failure, FailureCode, TokenUrl};
 use thiserror::Error;
 use tokio::time;
 use zeroize::Zeroizing;
 
 use super::classify::Head;
 use super::connect::Connector;
-use super::{Issued, Proxies, TokenIssuer, TokenRequest, body, tls};
+use super::{Issued, Proxies, Reach, TokenIssuer, TokenRequest, body, tls};
 
 /// Asks token endpoints over HTTPS, or over plain HTTP on this machine.
 pub struct HttpsIssuer {
-    connector: Connector,
-    request_timeout: Duration,
+    pub(super) connector: Connector,
+    pub(super) request_timeout: Duration,
 }
 
 /// How an [`HttpsIssuer`] reaches its endpoints.
@@ -126,6 +127,10 @@ impl TokenIssuer for HttpsIssuer {
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Failure> {
         let exchange = self.exchange(&request);
         time::timeout(self.request_timeout, exchange).await.unwrap_or(Err(FailureCode::TIMED_OUT.into()))
+    }
+
+    async fn reach(&self, url: TokenUrl, now: DateTime<Utc>) -> Reach {
+        self.try_to_reach(&url, now).await
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `connect.rs`, `proxies.rs`, `tls.rs` | from a URL to a stream that a secret may be written to |
 //! | `body.rs` | the request |
 //! | `classify.rs` | the answer: status first, body second |
+//! | `reach.rs` | whether an endpoint can be reached, with nothing to send |
 //! | `lifetime.rs`, `retry_after.rs` | how long a token lives, how long a server wants to be left alone |
 
 mod body;
@@ -22,6 +23,7 @@ mod connect;
 mod https;
 mod lifetime;
 mod proxies;
+mod reach;
 mod retry_after;
 mod tls;
 
@@ -35,6 +37,7 @@ use secrecy::SecretString;
 
 pub use https::{HttpsIssuer, IssuerSettings, SetupError};
 pub use proxies::Proxies;
+pub use reach::Reach;
 
 /// Whoever can turn client credentials into an access token (RFC 6749 §4.4).
 pub trait TokenIssuer: Send + Sync + 'static {
@@ -43,6 +46,9 @@ pub trait TokenIssuer: Send + Sync + 'static {
     /// # Errors
     /// [`Failure`] says what went wrong, in numbers only.
     fn issue(&self, request: TokenRequest) -> impl Future<Output = Result<Issued, Failure>> + Send;
+
+    /// Finds out whether a token endpoint can be reached, without a request for a token.
+    fn reach(&self, url: TokenUrl, now: DateTime<Utc>) -> impl Future<Output = Reach> + Send;
 }
 
 /// All that one token request needs. The secret is wiped when the request ends.

@@ -20,11 +20,11 @@ fn main() {
         let paths = VaultPaths::new(folder.path().join("vault"), folder.path().join("vault.key"));
         let (mut vault, _) = Vault::create(&paths, &[NewSlot::KeyFile], now()).expect("a vault can be made");
         let copies = (0..number).map(|n| copy(&format!("acme/n{n:06}"))).collect();
-        let (_, import) = timed(|| vault.take_in(copies, now()).expect("they can be stored"));
+        let ((), import) = timed(|| vault.take_in(copies, now()).expect("they can be stored"));
         let passphrase = Passphrase::new("correct horse battery staple".into()).expect("a passphrase");
         let slot = PreparedSlot::new(&paths, &NewSlot::Passphrase(passphrase.clone())).expect("a slot");
         vault.add_slot(&slot, Description::default(), now()).expect("it can be stored");
-        let (_, add) = timed(|| vault.add(credential("acme/one-more"), now()).expect("it can be stored"));
+        let ((), add) = timed(|| vault.add(credential("acme/one-more"), now()).expect("it can be stored"));
         let by_key_file = median(|| drop(Vault::open(&paths, Key::Unattended).expect("it opens")));
         let by_passphrase =
             median(|| drop(Vault::open(&paths, Key::Passphrase(&passphrase)).expect("it opens")));

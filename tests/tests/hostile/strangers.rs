@@ -168,6 +168,7 @@ fn every_request() -> Vec<Request> {
         Request::Restore { length: 1 },
         Request::Import { length: 1 },
         Request::Export { proof: ExportProof::Key(UnlockWith::Unattended), after: None },
+        Request::Examine,
         Request::Stop,
     ];
     let verbs = requests.iter().map(std::mem::discriminant).collect::<std::collections::HashSet<_>>();

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
-use procurify_token_protocol::{CredentialName, Failure, FailureCode};
+use procurify_token_protocol::{CredentialName, Failure, FailureCode, TokenUrl};
 use procurify_tokend::clock::Clock;
-use procurify_tokend::issuer::{Issued, TokenIssuer, TokenRequest};
+use procurify_tokend::issuer::{Issued, Reach, TokenIssuer, TokenRequest};
 use procurify_tokend::refresh::{Moment, Now, Policy};
 use tokio::time::Instant;
 
@@ -334,6 +334,10 @@ struct Sent {
 }
 
 impl TokenIssuer for Shared {
+    async fn reach(&self, _: TokenUrl, _: DateTime<Utc>) -> Reach {
+        Reach { proxy: None, outcome: Ok(None) }
+    }
+
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Failure> {
         let (sent, answer) = self.book().request(request.client_id.as_str());
         let _out = Out { number: sent.number, shared: self };

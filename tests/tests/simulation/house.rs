@@ -15,6 +15,7 @@ use procurify_token_protocol::{
 use procurify_token_tests::sandbox::Application as SandboxApplication;
 use procurify_token_tests::{credential_of, text_of};
 use procurify_tokend::access::Peer;
+use procurify_tokend::checkup::Places;
 use procurify_tokend::driver::{Control, Driver, Handle, Parts};
 use procurify_tokend::lookup::Lookup;
 use procurify_tokend::refresh::Moment;
@@ -499,8 +500,12 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
         issuer: Arc::new(shared.clone()),
         clock: shared.clone(),
         policy,
-        vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
-        cache: path("state/tokens.redb"),
+        places: Places {
+            config: path("config/config.toml"),
+            vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
+            cache: path("state/tokens.redb"),
+            sockets: Vec::new(),
+        },
         extra_ca: None,
         core_dumps_forbidden: false,
         sandbox: procurify_tokend::os::sandbox::Confinement::None,

@@ -20,7 +20,7 @@ struct Room {
 }
 
 /// Every room but `startup`, the one place where the parts are joined.
-const ROOMS: [Room; 16] = [
+const ROOMS: [Room; 17] = [
     Room { name: "access", knows: &[], crates: &[PROTOCOL] },
     Room {
         name: "cache",
@@ -33,6 +33,11 @@ const ROOMS: [Room; 16] = [
             "vault",
         ],
         crates: &[PROTOCOL, "chrono", "redb", "serde", "thiserror"],
+    },
+    Room {
+        name: "checkup",
+        knows: &["guarded::Protection", "issuer::Reach", "os::sandbox::Confinement", "vault"],
+        crates: &[PROTOCOL, "chrono", "rustix"],
     },
     Room { name: "cli", knows: &[], crates: &["clap"] },
     Room {
@@ -50,6 +55,7 @@ const ROOMS: [Room; 16] = [
         knows: &[
             "access::Peer",
             "cache",
+            "checkup",
             "clock",
             "explain",
             "guarded",

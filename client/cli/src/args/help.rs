@@ -48,6 +48,13 @@ Examples:
   procurify-token api acme '/api/v3/vendors/?page_size=100' --paginate | jq -c '.data[]'
   procurify-token api acme /api/v3/vendors/ -d '{\"name\": \"New vendor\"}'";
 
+pub(super) const DOCTOR: &str = "\
+It changes nothing, starts no daemon, and asks for no token. Where no daemon answers it looks at what one would stand on.
+
+Examples:
+  procurify-token doctor
+  procurify-token doctor --json | jq '.findings[] | select(.severity == \"problem\")'";
+
 pub(super) const ROTATE: &str = "\
 Create a second application in Procurify first. The pair in use stays in use until the new one has brought a token, and
 is then kept to go back to.

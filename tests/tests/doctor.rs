@@ -1,0 +1,175 @@
+//! `doctor`, as whoever is called at night has it: what is wrong, what to type, and nothing changed by looking.
+
+#![expect(clippy::unwrap_used, reason = "to panic is how a test fails, in its helpers too")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use procurify_sandbox::Knobs;
+use procurify_token_tests::{Home, credential, skipped};
+use serde_json::Value;
+
+#[test]
+fn a_healthy_house_needs_no_mending() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.command(["init", "--no-confirm"]).run().succeeds();
+    home.enrol("acme");
+    home.command(["get", "acme"]).run().succeeds();
+    let before = everything_below(home.path());
+    let told = home.command(["doctor"]).run().succeeds();
+    let parts = [
+        "Nothing needs mending.",
+        "owner and mode are as they should be",
+        "opened by: key file, recovery code",
+    ];
+    let told = told.showing(&parts);
+    let _ = told.showing(&["acme.procurify.com: answers through the proxy", "1 enrolled, 1 of them"]);
+    assert_eq!(everything_below(home.path()), before, "looking has changed something");
+    assert_eq!(home.sandbox().ledger().issued("acme"), 1, "no token is asked for");
+}
+
+#[test]
+fn what_others_could_read_or_exchange_is_named_with_the_command_that_closes_it() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.enrol("acme");
+    let key_file = home.config_folder().join("vault.key");
+    set_mode(&key_file, 0o640);
+    set_mode(&home.state_folder(), 0o770);
+    let told = home.command(["doctor"]).run().ends_with(15);
+    let told = told.saying(&["2 problems to mend"]);
+    let _ = told.showing(&[
+        "has mode 0640: group",
+        &format!("chmod 600 '{}'", key_file.display()),
+        &format!("chmod 700 '{}'", home.state_folder().display()),
+        "has one key slot only",
+        "procurify-token slot add recovery-code",
+    ]);
+}
+
+#[test]
+fn somebody_elses_file_in_the_vaults_place_is_told_where_no_daemon_can_start() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("doctor", "only root can give a file away");
+    }
+    let home = Home::new(&["acme"]);
+    let daemon = home.start();
+    home.enrol("acme");
+    assert!(daemon.stop().success());
+    let vault = home.data_folder().join("vault");
+    chown(&vault, Some(65534), None).unwrap();
+    home.configure("[nonsense]");
+    let before = everything_below(home.path());
+    let told = home.command(["doctor"]).run().ends_with(15);
+    let _ = told.showing(&[
+        "no procurify-tokend answers",
+        "nonsense",
+        "--check-config",
+        "belongs to user 65534 and must belong to user 0",
+        &format!("sudo chown 0 '{}'", vault.display()),
+    ]);
+    assert_eq!(everything_below(home.path()), before, "looking has changed something");
+}
+
+#[test]
+fn a_socket_in_a_folder_that_others_may_write_in_is_the_first_thing_told() {
+    let home = Home::new(&[]);
+    let _daemon = home.start();
+    let folder = home.socket().parent().unwrap().to_owned();
+    set_mode(&folder, 0o777);
+    let told = home.command(["doctor"]).run().ends_with(15);
+    let _ = told.showing(&["is not trusted", "chmod go-w"]);
+}
+
+#[test]
+fn each_credential_in_trouble_says_what_to_do_and_shows_no_secret() {
+    let home = Home::new(&["acme", "globex"]);
+    let _daemon = home.start();
+    home.enrol("acme");
+    let mut wrong = credential("globex");
+    wrong.client_secret =
+        procurify_token_tests::protocol::ClientSecret::new(&"canary-secret".into()).unwrap();
+    home.add(wrong);
+    home.command(["get", "globex"]).run().fails_with(7);
+    let token = home.command(["get", "acme"]).run().succeeds().line().to_owned();
+    let told = home.command(["doctor"]).run().ends_with(15);
+    let told =
+        told.showing(&["globex: Procurify rejects", "procurify-token rotate globex", "2 enrolled, 1 of"]);
+    for output in [&told.stdout, &told.stderr] {
+        assert!(!output.contains("canary-secret") && !output.contains(&token));
+    }
+    let json = home.command(["doctor", "--json"]).run().ends_with(15).json();
+    assert_eq!((&json["version"], &json["problems"]), (&1.into(), &1.into()));
+    let problem = found(&json, "problem");
+    assert_eq!((&problem["area"], &problem["subject"]), (&"credentials".into(), &"globex".into()));
+}
+
+#[test]
+fn the_way_to_procurify_is_walked_without_a_credential() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.enrol("acme");
+    home.command(["get", "acme"]).run().succeeds();
+    home.sandbox().set("acme", Knobs { date_skew_s: 600, ..Knobs::default() }).unwrap();
+    let json = home.command(["doctor", "--json"]).run().succeeds().json();
+    let clock =
+        json["findings"].as_array().unwrap().iter().find(|finding| finding["area"] == "clock").unwrap();
+    assert!(clock["found"].as_str().unwrap().contains("behind a server's"), "{clock}");
+    assert_eq!(clock["mend"], "timedatectl set-ntp true");
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_and_one_that_is_not_there_are_told_apart() {
+    let home = Home::new(&["acme"]);
+    fs::write(home.config_folder().join("config.toml"), "").unwrap();
+    let daemon = home.start();
+    home.enrol("acme");
+    home.command(["get", "acme"]).run().fails_with(8);
+    let told = home.command(["doctor"]).run().ends_with(15);
+    let _ = told.showing(&["its certificate is not trusted", "extra-ca"]);
+    assert!(daemon.stop().success());
+
+    let home = home.behind("http://127.0.0.1:9");
+    let _daemon = home.start();
+    let told = home.command(["doctor"]).run().ends_with(15);
+    let _ = told.showing(&["cannot be reached through the proxy http://127.0.0.1:9", "HTTPS_PROXY"]);
+}
+
+#[test]
+fn a_locked_vault_is_looked_at_as_far_as_that_goes() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.enrol("acme");
+    home.command(["lock"]).run().succeeds();
+    let told = home.command(["doctor"]).run().succeeds();
+    let _ = told.showing(&["the vault is locked", "procurify-token unlock", "opened by: key file"]);
+}
+
+fn found<'a>(report: &'a Value, severity: &str) -> &'a Value {
+    report["findings"].as_array().unwrap().iter().find(|finding| finding["severity"] == severity).unwrap()
+}
+
+/// Every file and folder with its mode, size and time of change. What a typed command writes its output to is left out.
+fn everything_below(home: &Path) -> BTreeMap<PathBuf, (u32, u64, i64)> {
+    let (mut seen, mut folders) = (BTreeMap::new(), vec![home.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let (path, metadata) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+            if path.ends_with("typed") {
+                continue;
+            }
+            seen.insert(path.clone(), (metadata.mode(), metadata.len(), metadata.ctime_nsec()));
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    seen
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
