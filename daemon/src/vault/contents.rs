@@ -1,16 +1,16 @@
 //! The credentials in a vault, and what may be done to them.
 //!
-//! The sealed body holds one record (`record.rs`), and order is format:
+//! The sealed body holds one record, encoded as `record.rs` says, and order is format:
 //! ```text
-//! body        next version u64 · credentials, ascending by name
-//! credential  name · description · base URL · token URL · audience · body encoding (0 JSON, 1 form) · added at
+//! body        next version u64 · list of credentials, strictly ascending by the bytes of their names
+//! credential  name · description · base URL · token URL · audience · body encoding (choice: 0 JSON, 1 form) · added at
 //!             · pair in use · staged pair (optional) · previous pair (optional)
 //! pair        client id · version u64 · sealed client secret (bytes) · added at
 //! ```
-//! Texts are as in the protocol and times are milliseconds since 1970 (i64). A sealed client secret is a box (`seal.rs`)
-//! under the vault key for the purpose `client secret`; its associated data is
-//! `name ‖ 00 ‖ client id ‖ 00 ‖ version (u64, little endian)`: no name or client id holds a zero byte, so a box opens in its own
-//! pair and in no other.
+//! Texts are as in the protocol and times are milliseconds since 1970 (i64). Every pair's version is below the
+//! next version. A sealed client secret is a box (`seal.rs`) under the vault key for the purpose `client secret`, holding the secret's
+//! UTF-8; its associated data is `name ‖ 00 ‖ client id ‖ 00 ‖ version (8 bytes, little endian, unlike in the record)`: no name or
+//! client id holds a zero byte, so a box opens in its own pair and in no other.
 //!
 //! The changes here are made to a copy in memory. That a change is on the disk before it counts is not this room's
 //! affair. A little long, because whatever opens or seals a client secret is to be seen in one place.

@@ -1,12 +1,13 @@
 //! The bytes of a vault file, up to its sealed body.
 //!
-//! All integers are little endian.
+//! All integers here have a fixed size and are little endian. A backup, and each generation that is kept, is such a file, byte for
+//! byte.
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | magic: `89 50 54 56 4c 54 0d 0a` (`\x89PTVLT\r\n`) |
 //! | 2 | format: 2 |
-//! | 8 | length of the whole file |
+//! | 8 | length of the whole file, checksum included |
 //! | 1 | number of key slots |
 //! | per slot | see below |
 //! | 8 | length b of the sealed body |
@@ -18,15 +19,15 @@
 //! | 1 | kind |
 //! | 4 | id: names the slot for as long as it is there |
 //! | 8 | when it was added: milliseconds since 1970 (i64), or `i64::MIN` where that is not known |
-//! | 2, d | what a person wrote about it: d bytes of UTF-8, at most 200 characters, no control characters |
-//! | 2, n | payload (`slots.rs`) |
+//! | 2, d | d as two bytes, then what a person wrote about it: d bytes of UTF-8, at most 200 characters, no control characters |
+//! | 2, n | n as two bytes, then the payload (`slots.rs`) |
 //!
 //! Format 1 had slots of kind and payload only, and is otherwise the same. It is read, and written as format 2 with the next
 //! change; the ids are then the first four bytes of the SHA-256 of each payload.
 //!
-//! Everything before the sealed body, slots included, is the associated data of the body's box: that makes it
-//! authentic. The checksum proves nothing and tells damage from a wrong key. Magic, format, file length and checksum
-//! stay where they are in every later format, so a file is called newer only if it is whole.
+//! Everything before the sealed body, from the magic to b itself, is the associated data of the body's box, whose key is the
+//! vault key: that makes it authentic. The checksum proves nothing and tells damage from a wrong key. Magic, format, file
+//! length and checksum stay where they are in every later format, so a file is called newer only if it is whole.
 //!
 //! The functions here are pure: bytes in, bytes out. What a slot's payload means is not known here. A little long, because
 //! what is written and what is read should be seen side by side.

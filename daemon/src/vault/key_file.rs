@@ -1,4 +1,6 @@
-//! The key file: one line of text, `PROCURIFY-TOKEN-KEY-1` and 64 hexadecimal digits.
+//! The key file: one line of text, `PROCURIFY-TOKEN-KEY-1` and 64 hexadecimal digits, a space between
+//! them. Written in small letters and with a line end (`\n`); read in either case, and with or without that, and nothing more. The
+//! digits are the 32 bytes of the key in their order.
 //!
 //! It is written once, never over anything, and on the disk before the vault that needs it. It may open a backup, so
 //! one that is already there is used again and never replaced. Its text passes only through buffers that are wiped.

@@ -1,7 +1,8 @@
 //! How records are written inside a box: the only room of the storage that knows bincode.
 //!
 //! bincode 2 as on the wire (`config::standard()`: little endian, varint integers), in order of the fields, with
-//! nothing left over. The rules and the exit from that crate are those of the protocol's codec.
+//! nothing left over: the types and their bytes are in `protocol/src/specification.md`, under Bodies. The exit from that crate is that
+//! of the protocol's codec.
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
 use bincode::enc::write::SizeWriter;

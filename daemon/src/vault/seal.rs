@@ -4,14 +4,15 @@
 //! ```text
 //! salt (32 random bytes) ‖ AES-256-GCM ciphertext ‖ tag (16 bytes)
 //! ```
-//! where the one-time key is `HKDF-SHA256(ikm = key, salt, info = "procurify-token vault v1 " ‖ purpose)` (RFC 5869)
-//! and the nonce is twelve zero bytes, because each one-time key seals once. The purposes are `slot`, `body`,
-//! `client secret`, `cached token` and `cached history`, so that a box never opens in another one's place; what a box belongs to is bound
-//! by its associated data, which the caller chooses.
+//! where the one-time key is the 32 bytes of `HKDF-SHA256(ikm = key, salt, info = "procurify-token vault v1 " ‖ purpose)`
+//! (RFC 5869; a salt that is said to be none is the RFC's 32 zero bytes)
+//! and the nonce is twelve zero bytes, because each one-time key seals once. The purposes are the ASCII
+//! texts `slot`, `body`, `client secret`, `cached token` and `cached history`, so that a box never opens in another one's place; what
+//! a box belongs to is bound by its associated data, which the caller chooses.
 //!
 //! ring does not wipe its key objects. So the 32 bytes of a key rest in guarded memory (`guarded.rs`), the object is built
-//! where it is used and lives no longer than one call, and what it leaves on the stack is overwritten after that. This room knows neither files nor formats, and passphrases are
-//! stretched in `slots.rs`.
+//! where it is used and lives no longer than one call, and what it leaves on the stack is overwritten after that. This room
+//! knows neither files nor formats, and passphrases are stretched in `stretch.rs`.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -8,8 +8,10 @@
 //! | 4 command, 5 keychain, 6 systemd credential | box (80) under the 32 bytes of the key-file line that comes from there |
 //!
 //! A box is one of `seal.rs` for the purpose `slot`, holding the 32 bytes of the vault key; its associated data is the
-//! slot's kind and the payload before the box. Integers are little endian. Derivation uses the parameters in the slot
-//! and nothing else, and they are bounded before any memory is asked for. Other kinds belong to later versions: they
+//! slot's kind (1 byte) and the payload before the box, which only a passphrase has: not the rest of the slot. Integers are little
+//! endian. Of several slots of a kind any may fit. A passphrase is its UTF-8 bytes as typed, without the line end and without
+//! normalising. How a recovery code spells its bytes is in the protocol's specification. Derivation uses the parameters in the
+//! slot and nothing else, and they are bounded before any memory is asked for (`stretch.rs`). Other kinds belong to later versions: they
 //! are carried along and never looked into, and a new vault key leaves them behind.
 //!
 //! A vault that gets a new key wraps it in each slot that stays, so what opens those is asked for once more. It is not kept

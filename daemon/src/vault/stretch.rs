@@ -1,7 +1,7 @@
 //! A passphrase becomes a key: Argon2id (RFC 9106), and the only room that knows argon2.
 //!
-//! The parameters are bounded before any memory is asked for, since they may come from a file that somebody has changed. Where
-//! they stand in a slot is not known here.
+//! The parameters are bounded before any memory is asked for, since they may come from a file that somebody has changed: m
+//! from 8 MiB to 1 GiB, t from 1 to 16, p from 1 to 8. Where they stand in a slot is not known here.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use procurify_token_protocol::Passphrase;
