@@ -53,3 +53,14 @@ pub fn skipped(test: &str, why: &str) {
         eprintln!("SKIPPED: {test}: {why}");
     }
 }
+
+/// The same for a test that wants something which `.ci/run` installs: there it has to run.
+///
+/// # Panics
+/// Where every test has to run: `CI=true` or `PROCURIFY_TESTS_REQUIRE_ALL=1`.
+pub fn skipped_unless_required(test: &str, why: &str) {
+    let is_set = |variable: &str, to: &str| std::env::var_os(variable).is_some_and(|value| value == to);
+    let must_run = is_set("CI", "true") || is_set("PROCURIFY_TESTS_REQUIRE_ALL", "1");
+    assert!(!must_run, "{test} has to run here, but {why}");
+    skipped(test, why);
+}
