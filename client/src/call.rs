@@ -194,6 +194,7 @@ fn repetition(request: &Request) -> Repetition {
         | Request::Status
         | Request::Slots
         | Request::Examine
+        | Request::ExplainAccess { .. }
         | Request::Backup { .. }
         | Request::Export { .. }
         | Request::Watch { .. }

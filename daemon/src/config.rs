@@ -3,6 +3,7 @@
 //! Every key is optional and an unknown one is an error with its line and column. What the words do to the running
 //! daemon is for `startup`.
 
+mod access;
 mod folders;
 mod values;
 
@@ -16,8 +17,10 @@ use serde::Deserialize;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
+use crate::access::Access;
 use crate::refresh::{Policy, Terms};
 
+pub use access::{AccessConfig, AccessError, UnitName};
 pub use folders::Folders;
 pub use values::{
     AbsolutePath, CommandLine, Concurrency, Generations, KeyMemory, MaxConnections, Rate, Share, Tokens,
@@ -45,6 +48,8 @@ pub struct Config {
     pub budget: BudgetConfig,
     /// What single credentials have of their own.
     pub credential: HashMap<CredentialName, CredentialConfig>,
+    /// Who is served beside the daemon's own user and root.
+    pub access: Vec<AccessConfig>,
     /// What the daemon does for its own safety.
     pub security: SecurityConfig,
     /// The log.
@@ -236,6 +241,16 @@ pub enum ConfigError {
         /// The table in it.
         table: String,
     },
+    /// A rule cannot be in force.
+    #[error("in the configuration {}: [[access]] rule {number} {error}", .path.display())]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// The rule, the first being 1.
+        number: usize,
+        /// Why not.
+        error: AccessError,
+    },
     /// There is no home folder to put things in.
     #[error("there is no home folder: set HOME, or use --system for a service")]
     NoHome,
@@ -264,6 +279,15 @@ impl Config {
             range(format!("[credential.\"{name}\"]"), terms)?;
         }
         Ok(config)
+    }
+
+    /// The rules in force, for a daemon that runs as `owner`. Users and groups are looked up now.
+    ///
+    /// # Errors
+    /// [`ConfigError::Access`], naming the rule; `path` is the file that this was read from.
+    pub fn access(&self, owner: u32, path: &Path) -> Result<Access, ConfigError> {
+        let told = access::access(&self.access, owner);
+        told.map_err(|(number, error)| ConfigError::Access { path: path.to_owned(), number, error })
     }
 
     /// The Keeper's settings.

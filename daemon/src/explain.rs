@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use procurify_token_protocol::{
-    CredentialName, Failure, FailureClass, FailureCode, FailureReport, GenerationStatus, Refusal, RefusalCode,
+    CredentialName, Failure, FailureClass, FailureCode, FailureReport, GenerationStatus, Outcome, Refusal,
+    RefusalCode, Ruling, Verb,
 };
 
+use crate::access::Ground;
 use crate::refresh::Refused;
 use crate::vault::{ChangeError, VaultError};
 
@@ -41,9 +43,38 @@ pub fn unknown_request() -> Refusal {
 pub fn denied() -> Refusal {
     refusal(
         RefusalCode::DENIED,
-        "this daemon serves only the user whose it is, and root",
-        "run the command as that user, or a daemon of your own",
+        "the daemon does not do this for you",
+        "run the command as the daemon's user, or ask whoever runs the daemon for a rule ([[access]] in its configuration)",
     )
+}
+
+/// Nobody has this name here.
+pub fn unknown_user(user: &str) -> Refusal {
+    let user: String = user.chars().filter(|c| !c.is_control()).take(64).collect();
+    refusal(
+        RefusalCode::UNKNOWN_USER,
+        format!("the daemon's system knows no user {user:?}"),
+        "getent passwd shows those whom it knows; a number is good as well",
+    )
+}
+
+/// Why somebody may do something with a credential, or may not.
+pub fn ruling(verb: Verb, grounds: &[Ground<'_>]) -> Ruling {
+    let certain = |ground: &&Ground<'_>| !matches!(ground, Ground::Rule(_, rule) if rule.is_conditional());
+    let (outcome, because) = match (grounds.iter().find(certain), grounds) {
+        (Some(Ground::Root), _) => (Outcome::Allowed, "root may do everything".to_owned()),
+        (Some(Ground::Owner), _) => (Outcome::Allowed, "the daemon runs as that user".to_owned()),
+        (Some(Ground::Rule(number, rule)), _) => (Outcome::Allowed, format!("rule {number}: {rule}")),
+        (None, []) => (Outcome::Denied, "no rule says so".to_owned()),
+        (None, depends) => {
+            let rules = depends.iter().filter_map(|ground| match ground {
+                Ground::Rule(number, rule) => Some(format!("rule {number}: {rule}")),
+                Ground::Owner | Ground::Root => None,
+            });
+            (Outcome::Depends, rules.collect::<Vec<_>>().join("; or "))
+        }
+    };
+    Ruling { verb, outcome, because }
 }
 
 /// Too many connections or requests.

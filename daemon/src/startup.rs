@@ -30,12 +30,12 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, DEFAULT_CONFIG, Folders, KeyMemory, SecurityConfig};
 use crate::driver::{Control, Driver, Parts};
 use crate::guarded::{self, GuardedKey};
-use crate::ipc::{Listener, Service};
+use crate::ipc::{self, Door, Listener, Service};
 use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
-use crate::os;
 use crate::os::sandbox::{self, Confinement, Places};
+use crate::os::{self, Onlooker};
 use crate::vault::{self, InstanceLock};
 
 /// Runs the daemon until it is told to stop.
@@ -57,6 +57,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return doctor(&place, config);
     }
     let config = config?;
+    let access = config.access(os::effective_user(), &place.config_file)?;
     if arguments.check_config {
         return writeln!(stdout(), "{} is good", place.config_file.display()).context("cannot print");
     }
@@ -73,10 +74,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let runtime = runtime()?;
     let inner = runtime.enter();
-    let mut listeners = listen(&sockets, config.max_connections.into(), &mut warnings)?;
+    let mut listeners = listen(&sockets, &access, config.max_connections.into(), &mut warnings)?;
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
-    let sandbox = sandboxed(&config, &places, &mut warnings);
+    let onlooker = onlooker(&access, &mut warnings)?;
+    let sandbox = sandboxed(&config, &access, &places, &mut warnings);
 
     let (mut driver, handle) = Driver::new(Parts {
         lookup: Arc::clone(&lookup),
@@ -93,22 +95,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     driver.open_at_start();
 
     let (controls, control_inbox) = mpsc::channel(8);
-    let (ended, driver_ended) = oneshot::channel();
-    let driving = thread::Builder::new().name("driver".to_owned()).spawn(move || {
-        let runtime = self::runtime();
-        let outcome = runtime.map(|runtime| {
-            runtime.block_on(driver.run(control_inbox));
-            // A look-up of a name that hangs must not hold up the end.
-            runtime.shutdown_background();
-        });
-        let _ = ended.send(());
-        outcome
-    });
-    let driving = driving.context("cannot start the driver's thread")?;
+    let (driving, driver_ended) = drive(driver, control_inbox)?;
 
     let (stopping, watch_stopping) = watch::channel(false);
+    let (access, access_in_force) = watch::channel(Arc::new(access));
     let service = Arc::new(Service {
-        access: Access::of_owner(os::effective_user()),
+        access: access_in_force,
+        onlooker,
         lookup,
         driver: handle,
         clock: SystemClock,
@@ -120,7 +113,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         announce_ready()?;
     }
     runtime.block_on(async {
-        let keep_up = Upkeep { signals, stop, place, verbosity, controls: controls.clone() };
+        let keep_up = Upkeep { signals, stop, place, verbosity, access, controls: controls.clone() };
         let end = async {
             tokio::select! {
                 () = keep_up.until_stopped() => {}
@@ -148,6 +141,25 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     info!("stopped");
     Ok(())
+}
+
+/// Runs the driver on a thread of its own, and tells when it has ended.
+fn drive(
+    driver: Driver<HttpsIssuer, SystemClock>,
+    controls: mpsc::Receiver<Control<HttpsIssuer>>,
+) -> anyhow::Result<(thread::JoinHandle<anyhow::Result<()>>, oneshot::Receiver<()>)> {
+    let (ended, driver_ended) = oneshot::channel();
+    let driving = thread::Builder::new().name("driver".to_owned()).spawn(move || {
+        let runtime = runtime();
+        let outcome = runtime.map(|runtime| {
+            runtime.block_on(driver.run(controls));
+            // A look-up of a name that hangs must not hold up the end.
+            runtime.shutdown_background();
+        });
+        let _ = ended.send(());
+        outcome
+    });
+    Ok((driving.context("cannot start the driver's thread")?, driver_ended))
 }
 
 /// Examines what can be examined without a daemon that runs, and prints the findings as one list in JSON. A configuration that
@@ -213,8 +225,27 @@ fn kind_of_memory(config: &SecurityConfig, is_system: bool) -> guarded::Kind {
     }
 }
 
+/// Whoever looks at callers' programs, where a rule names one. Before the sandbox is closed.
+fn onlooker(access: &Access, warnings: &mut Vec<String>) -> anyhow::Result<Option<Onlooker>> {
+    if !access.ever_looks_at().program {
+        return Ok(None);
+    }
+    if !os::may_look_into_others() {
+        let warning = "A rule in the configuration names a program, but the programs of other users are closed to this daemon, so \
+                       it allows nobody anything: run it as root or with CAP_SYS_PTRACE, or name a unit instead.";
+        warn!("{warning}");
+        warnings.push(warning.to_owned());
+    }
+    Ok(Some(Onlooker::start().context("cannot start the thread that looks at callers' programs")?))
+}
+
 /// Denies this process what it does not need. Before any other thread is started: each is confined by itself.
-fn sandboxed(config: &Config, ours: &checkup::Places, warnings: &mut Vec<String>) -> Confinement {
+fn sandboxed(
+    config: &Config,
+    access: &Access,
+    ours: &checkup::Places,
+    warnings: &mut Vec<String>,
+) -> Confinement {
     if !config.security.sandbox {
         return Confinement::None;
     }
@@ -228,9 +259,11 @@ fn sandboxed(config: &Config, ours: &checkup::Places, warnings: &mut Vec<String>
     let config_folder = config_file.parent().map(Path::to_owned);
     let extra_ca = config.issuer.extra_ca.clone().map(PathBuf::from);
     let credentials = vault.credential.as_ref().and_then(|file| file.parent()).map(Path::to_owned);
+    // Which unit a caller belongs to is read there. Other processes' memory and environment are closed to whoever is in a sandbox.
+    let processes = access.ever_looks_at().unit.then(|| PathBuf::from("/proc"));
     let places = Places {
         writable: folders,
-        readable: [config_folder, extra_ca, credentials].into_iter().flatten().collect(),
+        readable: [config_folder, extra_ca, credentials, processes].into_iter().flatten().collect(),
         may_execute: config.vault.command.is_some(),
     };
     match sandbox::confine(&places) {
@@ -299,6 +332,7 @@ struct Upkeep {
     stop: Arc<Notify>,
     place: Place,
     verbosity: Verbosity,
+    access: watch::Sender<Arc<Access>>,
     controls: mpsc::Sender<Control<HttpsIssuer>>,
 }
 
@@ -317,8 +351,11 @@ impl Upkeep {
 
     /// Reads the configuration again. A bad one changes nothing.
     async fn reload(&self) {
-        let reloaded = self.place.config().and_then(|config| Ok((issuer(&config)?, config)));
-        let (issuer, config) = match reloaded {
+        let reloaded = self.place.config().and_then(|config| {
+            let access = config.access(os::effective_user(), &self.place.config_file)?;
+            Ok((issuer(&config)?, access, config))
+        });
+        let (issuer, access, config) = match reloaded {
             Ok(reloaded) => reloaded,
             Err(problem) => {
                 return warn!(
@@ -328,6 +365,14 @@ impl Upkeep {
             }
         };
         self.verbosity.set(config.log.level);
+        let (before, now) = (self.access.borrow().ever_looks_at(), access.ever_looks_at());
+        let is_new = now.unit && !before.unit || now.program && !before.program;
+        if is_new || access.has_rules() != self.access.borrow().has_rules() {
+            warn!(
+                "the first [[access]] rules, and the first that name a unit or a program, take a restart: procurify-token stop"
+            );
+        }
+        self.access.send_replace(Arc::new(access));
         let control = Control::Reconfigure {
             policy: config.policy(),
             issuer: Arc::new(issuer),
@@ -351,12 +396,25 @@ fn closed_by_the_sandbox(problem: &anyhow::Error) -> &'static str {
 }
 
 /// Listens wherever that is possible; one place has to be.
-fn listen(sockets: &[PathBuf], most: usize, warnings: &mut Vec<String>) -> anyhow::Result<Vec<Listener>> {
-    let places = Arc::new(Semaphore::new(most));
+fn listen(
+    sockets: &[PathBuf],
+    access: &Access,
+    most: usize,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<Vec<Listener>> {
+    let descriptors = os::raise_descriptor_limit();
+    if descriptors.is_some_and(|limit| limit < 2 * most as u64 + SPARE_DESCRIPTORS) {
+        let limit = descriptors.unwrap_or_default();
+        warnings.push(format!(
+            "max-connections is {most}, but {limit} descriptors are all that the system gives: raise LimitNOFILE= or ulimit -Hn."
+        ));
+    }
+    let door = if access.has_rules() { Door::Open } else { Door::Private };
+    let places = Arc::new(ipc::Places::new(most));
     let mut listeners = Vec::new();
     let mut problems = Vec::new();
     for socket in sockets {
-        match Listener::bind(socket, &places) {
+        match Listener::bind(socket, door, &places) {
             Ok(listener) => {
                 info!(socket = %socket.display(), "listening");
                 listeners.push(listener);
@@ -372,6 +430,15 @@ fn listen(sockets: &[PathBuf], most: usize, warnings: &mut Vec<String>) -> anyho
     for problem in problems {
         warn!("{problem}");
         warnings.push(problem.to_string());
+    }
+    let closed: Vec<_> = sockets.iter().filter_map(|socket| os::closed_to_others(socket)).collect();
+    if let (Door::Open, Some(folder), true) = (door, closed.first(), closed.len() == sockets.len()) {
+        let warning = format!(
+            "There are [[access]] rules, but {} lets nobody through to the socket: chmod o+x, or another place for it (socket = \"…\").",
+            folder.display()
+        );
+        warn!("{warning}");
+        warnings.push(warning);
     }
     Ok(listeners)
 }
@@ -395,5 +462,7 @@ fn announce_ready() -> anyhow::Result<()> {
     os::close_standard_output().context("cannot close standard output")
 }
 
+/// For the vault, the cache, token requests, and what libraries open.
+const SPARE_DESCRIPTORS: u64 = 64;
 /// How long callers may take to read their last answers.
 const GOOD_BYE: Duration = Duration::from_secs(1);

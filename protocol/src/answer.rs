@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessToken, Audience, BaseUrl, BodyEncoding, ClientId, CredentialCopy, CredentialName, Description,
-    FailureCode, Finding, Fingerprint, GenerationStatus, Piece, RecoveryCode, Refusal, RequestId, SlotStatus,
-    TokenUrl,
+    FailureCode, Finding, Fingerprint, GenerationStatus, Piece, RecoveryCode, Refusal, RequestId, Ruling,
+    SlotStatus, TokenUrl,
 };
 
 /// One answer.
@@ -79,6 +79,13 @@ pub enum Answer {
     },
     /// 13: what an examination has found.
     Findings(Vec<Finding>),
+    /// 14: what a user may do with a credential.
+    AccessExplained {
+        /// The user's number.
+        uid: u32,
+        /// One for each verb, in their order.
+        rulings: Vec<Ruling>,
+    },
 }
 
 /// A piece of the vault's file.

@@ -1,5 +1,6 @@
 #![doc = include_str!("specification.md")]
 
+mod access;
 mod answer;
 pub mod codec;
 pub mod endpoint;
@@ -16,6 +17,7 @@ mod token;
 mod transfer;
 mod url;
 
+pub use access::{Outcome, Ruling, Verb};
 pub use answer::{
     Activity, Answer, BudgetStatus, CredentialStatus, DaemonStatus, FailureReport, MemoryProtection, Sandbox,
     TokenGrant, TokenStatus, VaultPiece, VaultState, Watched,

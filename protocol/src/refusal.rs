@@ -56,8 +56,10 @@ stable_codes! {
     UNKNOWN_REQUEST = 102, "unknown-request";
     /// What was uploaded is not what was announced, or there is too much or nothing of it.
     UPLOAD = 103, "upload";
+    /// The daemon's system knows no user of this name.
+    UNKNOWN_USER = 104, "unknown-user";
 
-    /// The peer is not somebody whom this daemon serves.
+    /// The daemon does not do this for this peer.
     DENIED = 200, "denied";
 
     /// There is no vault yet.

@@ -174,10 +174,18 @@ pub enum Request {
     /// 24: look at everything that could be amiss: files, vault, memory, clock, the way to each token URL, each credential. Takes
     /// some seconds, asks for no token and changes nothing. Answered by [`Answer::Findings`](crate::Answer::Findings).
     Examine,
+    /// 25: which rule decides what a user may do with a credential; neither need there be. Answered by
+    /// [`Answer::AccessExplained`](crate::Answer::AccessExplained).
+    ExplainAccess {
+        /// The name or the number of a user of the daemon's system.
+        user: String,
+        /// Which credential.
+        name: CredentialName,
+    },
 }
 
 /// How many requests this version knows: their numbers are below it.
-pub const REQUEST_COUNT: u32 = 25;
+pub const REQUEST_COUNT: u32 = 26;
 
 /// What entitles to a page of an export.
 #[derive(Debug, Serialize, Deserialize)]

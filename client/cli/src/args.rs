@@ -124,6 +124,9 @@ pub(crate) enum Command {
     /// Enrol many credentials at once, all or none
     #[command(after_help = help::IMPORT)]
     Import(FileArgs),
+    /// Who may do what with a credential, and which rule says so
+    #[command(after_help = help::ACCESS)]
+    Access(AccessArgs),
     /// Stop the daemon
     Stop,
     /// Become a program that outlives whoever started it
@@ -131,6 +134,27 @@ pub(crate) enum Command {
     Detached(DetachedArgs),
     /// Show everything at work, against a sandbox in a temporary folder
     Demo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
+    #[command(subcommand)]
+    pub(crate) command: AccessCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Say for each verb whether a user may use it on a credential, and why
+    Explain {
+        /// The name or the number of a user of the daemon's system
+        user: String,
+        /// Which credential; it need not be enrolled
+        #[arg(value_name = "NAME", value_parser = CredentialName::from_pasted)]
+        name: CredentialName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What is asked of a token.

@@ -2,6 +2,7 @@
 //!
 //! Every command connects by itself, because not every one may start a daemon.
 
+mod access;
 mod add;
 mod api;
 mod backup;
@@ -63,6 +64,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Restore(args) => restore::run(&daemon, &args),
         Command::Export(args) => export::run(&daemon, args),
         Command::Import(args) => import::run(&daemon, &args),
+        Command::Access(args) => access::run(&daemon, args),
         Command::Stop => stop::run(&daemon),
         Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),

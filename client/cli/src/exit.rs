@@ -100,6 +100,7 @@ impl ExitCode {
     pub(crate) fn of_refusal(code: RefusalCode) -> Self {
         match code {
             RefusalCode::NO_VAULT | RefusalCode::LOCKED | RefusalCode::WRONG_KEY => Self::Locked,
+            RefusalCode::UNKNOWN_USER => Self::Usage,
             RefusalCode::UNKNOWN_CREDENTIAL => Self::UnknownCredential,
             RefusalCode::VAULT_EXISTS | RefusalCode::SLOT => Self::Conflict,
             RefusalCode::VAULT_FULL => Self::NotStored,
@@ -303,6 +304,7 @@ mod tests {
             RefusalCode::THROTTLED | RefusalCode::BUDGET_SPENT => ExitCode::Throttled,
             RefusalCode::DEADLINE => ExitCode::Deadline,
             RefusalCode::BUSY | RefusalCode::STOPPING | RefusalCode::CHANGED => ExitCode::Busy,
+            RefusalCode::UNKNOWN_USER => ExitCode::Usage,
             RefusalCode::UPLOAD
             | RefusalCode::MALFORMED
             | RefusalCode::TOO_LARGE

@@ -6,7 +6,7 @@ use procurify_token_protocol::{Answer, CredentialName, Fingerprint, Refusal, Req
 use tracing::{info, warn};
 
 use super::Driver;
-use crate::access::Peer;
+use crate::access::{Peer, Scope};
 use crate::clock::Clock;
 use crate::explain;
 use crate::issuer::TokenIssuer;
@@ -15,7 +15,12 @@ use crate::vault::ChangeError;
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// Everything that is answered without waiting for anybody.
-    pub(super) fn administer(&mut self, request: Request, peer: Peer) -> Result<Answer, Refusal> {
+    pub(super) fn administer(
+        &mut self,
+        request: Request,
+        peer: &Peer,
+        scope: &Scope,
+    ) -> Result<Answer, Refusal> {
         let now = self.parts.clock.now();
         match request {
             Request::Status => return Ok(Answer::Status(Box::new(self.daemon_status()))),
@@ -34,7 +39,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         }
         self.opened()?;
         let changed = match request {
-            Request::List { after } => return Ok(self.page(after.as_ref(), now)),
+            Request::List { after } => return Ok(self.page(after.as_ref(), scope, now)),
             Request::Describe { name } => {
                 let status = self.credential_status(&name, now).ok_or_else(|| explain::unknown(&name))?;
                 return Ok(Answer::Credential(Box::new(status)));
@@ -89,6 +94,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             | Request::Import { .. }
             | Request::Export { .. }
             | Request::Examine
+            | Request::ExplainAccess { .. }
             | Request::Status
             | Request::Lock
             | Request::Stop => unreachable!("these are answered elsewhere"),

@@ -51,7 +51,7 @@ use opening::Attempt;
 use rotation::Trial;
 use transfer::ExportPass;
 
-use crate::access::Peer;
+use crate::access::{Peer, Scope};
 use crate::cache::Cache;
 use crate::checkup::Places;
 use crate::clock::{Clock, offset};
@@ -74,7 +74,7 @@ impl Handle {
     /// # Errors
     /// The refusal to send; `busy` and `stopping` are the handle's own.
     pub async fn ask(&self, request: Request, peer: Peer) -> Result<Answer, Refusal> {
-        self.ask_about(request, None, peer).await
+        self.ask_about(request, None, peer, Scope::Everything).await
     }
 
     /// Has a request answered that is about what was uploaded before.
@@ -86,9 +86,10 @@ impl Handle {
         request: Request,
         upload: Option<Upload>,
         peer: Peer,
+        scope: Scope,
     ) -> Result<Answer, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.commands.try_send(Command { request, upload, peer, reply }) {
+        match self.commands.try_send(Command { request, upload, peer, scope, reply }) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(explain::stopping())),
             Err(mpsc::error::TrySendError::Full(_)) => Err(explain::busy()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(explain::stopping()),
@@ -200,6 +201,7 @@ struct Command {
     request: Request,
     upload: Option<Upload>,
     peer: Peer,
+    scope: Scope,
     reply: Reply,
 }
 
@@ -350,7 +352,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             held_back.push(command);
             return;
         }
-        let Command { request, upload, peer, reply } = command;
+        let Command { request, upload, peer, scope, reply } = command;
         match request {
             Request::Get { name, min_ttl, deadline } => {
                 self.wait(name, Wait::Get { min_ttl }, deadline, reply);
@@ -371,7 +373,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Request::Export { proof, after } => self.export(proof, after, reply),
             Request::Examine => self.examine(reply),
             request => {
-                let answer = self.administer(request, peer);
+                let answer = self.administer(request, &peer, &scope);
                 // Before the answer: whoever is told "done" and asks again must not find the table as it was.
                 self.perform();
                 let _ = reply.send(answer);

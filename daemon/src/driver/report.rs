@@ -6,6 +6,7 @@ use procurify_token_protocol::{
 };
 
 use super::{Driver, VaultState};
+use crate::access::Scope;
 use crate::clock::Clock;
 use crate::explain;
 use crate::guarded::{self, Protection};
@@ -51,12 +52,13 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         }
     }
 
-    pub(super) fn page(&self, after: Option<&CredentialName>, now: Now) -> Answer {
+    pub(super) fn page(&self, after: Option<&CredentialName>, scope: &Scope, now: Now) -> Answer {
         let VaultState::Open(open) = &self.vault else {
             return Answer::Credentials { page: Vec::new(), more: false };
         };
         let (mut page, mut length) = (Vec::new(), 0);
-        for credential in open.vault.credentials_after(after) {
+        let visible = open.vault.credentials_after(after).filter(|credential| scope.admits(&credential.name));
+        for credential in visible {
             length += most_of(credential);
             if page.len() == PAGE || length > MOST_IN_ANSWER {
                 return Answer::Credentials { page, more: true };

@@ -14,12 +14,12 @@ use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use procurify_token_protocol::codec;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::session::{Service, converse};
-use crate::access::Peer;
+use super::places::{Places, Standing};
+use super::session::{Caller, Service, converse};
+use crate::access::{LookAt, Peer};
 use crate::clock::Clock;
 use crate::{explain, os};
 
@@ -28,10 +28,29 @@ use crate::{explain, os};
 pub struct Listener {
     inner: LocalSocketListener,
     /// How many more callers can be served, on this and the daemon's other sockets.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     callers: TaskTracker,
     socket: PathBuf,
+    door: Door,
     lock: File,
+}
+
+/// Who gets as far as the socket. What they may do there is for the access rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The daemon's own user, and root.
+    Private,
+    /// Whoever the folder lets through.
+    Open,
+}
+
+impl Door {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Private => 0o600,
+            Self::Open => 0o666,
+        }
+    }
 }
 
 /// Why a socket cannot be bound.
@@ -57,16 +76,16 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Binds the socket, for its user alone, taking the place of a socket that a dead daemon left.
+    /// Binds the socket, taking the place of a socket that a dead daemon left.
     ///
     /// Must be called within a tokio runtime. Each caller takes one of the `places` while it is served.
     ///
     /// # Errors
     /// [`BindError`], which says what to do.
-    pub fn bind(socket: &Path, places: &Arc<Semaphore>) -> Result<Self, BindError> {
-        let (inner, lock) = bind(socket)?;
+    pub fn bind(socket: &Path, door: Door, places: &Arc<Places>) -> Result<Self, BindError> {
+        let (inner, lock) = bind(socket, door)?;
         let (socket, places) = (socket.to_owned(), Arc::clone(places));
-        Ok(Self { inner, socket, places, callers: TaskTracker::new(), lock })
+        Ok(Self { inner, socket, door, places, callers: TaskTracker::new(), lock })
     }
 
     /// Accepts callers for ever, a task for each. A socket whose name was swept away gets it back.
@@ -97,7 +116,7 @@ impl Listener {
         }
         // The lock is ours already, and would keep us out ourselves.
         let _ = self.lock.unlock();
-        match bind(&self.socket) {
+        match bind(&self.socket, self.door) {
             Ok((inner, lock)) => {
                 warn!(socket = %self.socket.display(), "the socket was gone, and is back");
                 // The old one would take the new one's name along when it goes.
@@ -109,18 +128,22 @@ impl Listener {
     }
 
     fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
-        let peer = match stream.peer_creds() {
-            Ok(identity) => Peer { uid: identity.euid(), pid: identity.pid() },
-            Err(_) => Peer::default(),
-        };
+        let LocalSocketStream::UdSocket(socket) = &stream;
+        let identity = os::identify(socket).unwrap_or_default();
+        let os::Identity { uid, pid, groups } = identity;
+        let peer = Peer { uid, pid, groups, ..Peer::default() };
+        let access = Arc::clone(&service.access.borrow());
+        let standing = if access.may_know(&peer) { Standing::Known } else { Standing::Stranger };
+        let process =
+            (access.looks_at(&peer) != LookAt::default()).then(|| os::Process::of_peer(socket, pid));
         let service = Arc::clone(service);
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Some(place) = self.places.take(uid, standing) else {
             debug!(uid = peer.uid, pid = peer.pid, "turned away: every place is taken");
             tokio::spawn(turn_away(stream));
             return;
         };
         self.callers.spawn(async move {
-            converse(stream, peer, service).await;
+            converse(stream, Caller { peer, process: process.flatten().map(Arc::new) }, service).await;
             drop(place);
         });
     }
@@ -132,7 +155,7 @@ async fn turn_away(mut stream: LocalSocketStream) {
     }
 }
 
-fn bind(socket: &Path) -> Result<(LocalSocketListener, File), BindError> {
+fn bind(socket: &Path, door: Door) -> Result<(LocalSocketListener, File), BindError> {
     let io = |error| BindError::Io { socket: socket.to_owned(), error };
     if socket.as_os_str().len() > LONGEST_PATH {
         return Err(BindError::TooLong(socket.to_owned()));
@@ -149,7 +172,7 @@ fn bind(socket: &Path) -> Result<(LocalSocketListener, File), BindError> {
     }
     let name = socket.to_fs_name::<GenericFilePath>().map_err(io)?;
     let inner = ListenerOptions::new().name(name).create_tokio().map_err(io)?;
-    os::verify_socket_mode(socket).map_err(io)?;
+    os::verify_socket_mode(socket, door.mode()).map_err(io)?;
     Ok((inner, lock))
 }
 

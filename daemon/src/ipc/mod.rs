@@ -4,7 +4,9 @@
 //! vault, a client secret in use, or the network.
 
 mod listener;
+mod places;
 mod session;
 
-pub use listener::{BindError, Listener};
-pub use session::{Service, converse};
+pub use listener::{BindError, Door, Listener};
+pub use places::Places;
+pub use session::{Caller, Service, converse};

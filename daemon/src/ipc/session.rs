@@ -4,6 +4,7 @@
 //! is bounded in bytes, in requests and in time.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +13,26 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
-use procurify_token_protocol::{Answer, MOST_IN_UPLOAD, Refusal, Request};
+use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use crate::access::{Access, Peer, Verb};
+use crate::access::{Access, LookAt, Peer};
 use crate::clock::Clock;
 use crate::driver::{Handle, Upload};
 use crate::explain;
 use crate::lookup::Lookup;
+use crate::os::{self, Onlooker, Process};
 
 /// What every conversation needs.
 #[derive(Debug)]
 pub struct Service<C> {
-    /// Who may do what.
-    pub access: Access,
+    /// Who may do what, as the configuration was last read.
+    pub access: watch::Receiver<Arc<Access>>,
+    /// Who looks at programs, where any rule names one.
+    pub onlooker: Option<Onlooker>,
     /// The tokens of this moment.
     pub lookup: Arc<Lookup>,
     /// Whoever decides everything else.
@@ -42,18 +46,43 @@ pub struct Service<C> {
 }
 
 /// Talks with one caller until it leaves, errs, or keeps silent for too long.
-pub async fn converse<S, C>(stream: S, peer: Peer, service: Arc<Service<C>>)
+pub async fn converse<S, C>(stream: S, caller: Caller, service: Arc<Service<C>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     C: Clock,
 {
-    let mut session = Session { stream, peer, service, pending: FuturesUnordered::new(), uploading: None };
+    let Caller { peer, process } = caller;
+    let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
+    let (pending, uploading) = (FuturesUnordered::new(), None);
+    let mut session = Session { stream, peer, process, program, service, pending, uploading };
     session.run().await;
+}
+
+/// Who has connected.
+#[derive(Debug, Default)]
+pub struct Caller {
+    /// What the kernel noted.
+    pub peer: Peer,
+    /// The process, where the system holds on to it.
+    pub process: Option<Arc<Process>>,
+}
+
+impl<C> Service<C> {
+    fn program_of(&self, peer: &Peer, process: &Arc<Process>) -> Option<PathBuf> {
+        let onlooker = self.onlooker.as_ref()?;
+        if !self.access.borrow().looks_at(peer).program {
+            return None;
+        }
+        onlooker.program_of(process)
+    }
 }
 
 struct Session<S, C> {
     stream: S,
     peer: Peer,
+    process: Option<Arc<Process>>,
+    /// What the process ran when it connected.
+    program: Option<PathBuf>,
     service: Arc<Service<C>>,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
     /// What was uploaded so far, and the right to.
@@ -154,9 +183,12 @@ where
     }
 
     async fn take(&mut self, request_id: u16, request: Request) -> Result<(), Closed> {
-        if !self.service.access.allows(self.peer, Verb::of(&request)) {
+        let access = Arc::clone(&self.service.access.borrow());
+        let looked = self.look(&access);
+        let peer = looked.as_ref().unwrap_or(&self.peer);
+        let Ok(scope) = access.judge(peer, &request) else {
             return self.send(&encode(request_id, &Err(explain::denied()))).await;
-        }
+        };
         if let Request::Get { name, min_ttl, .. } = &request
             && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
         {
@@ -169,6 +201,15 @@ where
                 let taken = self.take_upload(piece.bytes());
                 return self.send(&encode(request_id, &taken.map(|()| Answer::Done))).await;
             }
+            Request::ExplainAccess { user, name } => {
+                // A name service may be far away.
+                let explained = tokio::task::spawn_blocking(move || explained(&access, &user, &name));
+                self.pending.push(Box::pin(async move {
+                    let gone = |_| Err(explain::internal("the name service failed"));
+                    encode(request_id, &explained.await.unwrap_or_else(gone))
+                }));
+                return Ok(());
+            }
             request => request,
         };
         let upload = match request {
@@ -178,14 +219,24 @@ where
             }
             _ => None,
         };
-        let driver = self.service.driver.clone();
-        let peer = self.peer;
+        let (driver, peer) = (self.service.driver.clone(), peer.clone());
         self.pending.push(Box::pin(async move {
             // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
             let (upload, _permit) = upload.unzip();
-            encode(request_id, &driver.ask_about(request, upload, peer).await)
+            encode(request_id, &driver.ask_about(request, upload, peer, scope).await)
         }));
         Ok(())
+    }
+
+    /// The caller as it is now, as far as the rules look at it.
+    fn look(&self, access: &Access) -> Option<Peer> {
+        let look_at = access.looks_at(&self.peer);
+        let process = self.process.as_ref().filter(|_| look_at != LookAt::default())?;
+        let unit = if look_at.unit { process.unit() } else { None };
+        let program = self.program.as_ref().filter(|_| look_at.program);
+        // Whoever became another program since it connected is neither.
+        let program = program.filter(|_| self.service.program_of(&self.peer, process) == self.program);
+        Some(Peer { unit, program: program.cloned(), ..self.peer.clone() })
     }
 
     fn take_upload(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
@@ -231,6 +282,14 @@ where
             Ok(Err(_)) | Err(_) => Err(Closed),
         }
     }
+}
+
+/// What a user may do with a credential, and which rules say so.
+fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answer, Refusal> {
+    let account = os::account(user).ok_or_else(|| explain::unknown_user(user))?;
+    let peer = Peer { uid: Some(account.uid), groups: account.groups, ..Peer::default() };
+    let ruling = |verb| explain::ruling(verb, &access.grounds(&peer, verb, name));
+    Ok(Answer::AccessExplained { uid: account.uid, rulings: Verb::ALL.map(ruling).into() })
 }
 
 /// Resolves when the daemon stops, or when there is nobody left to say so.

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit, umask};
@@ -71,6 +71,33 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The first folder on the way to a file that lets nobody through but its owner and its group.
+pub fn closed_to_others(file: &Path) -> Option<PathBuf> {
+    let folder = fs::canonicalize(file.parent()?).ok()?;
+    let is_closed = |folder: &&Path| fs::metadata(folder).is_ok_and(|metadata| metadata.mode() & 0o001 == 0);
+    folder.ancestors().find(is_closed).map(Path::to_owned)
+}
+
+/// Allows this process as many descriptors as it may allow itself, and says how many that are.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current
+}
+
+/// Whether the programs of other users' processes can be looked at: it takes `CAP_SYS_PTRACE` (proc(5)).
+#[cfg(target_os = "linux")]
+pub fn may_look_into_others() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
+}
+
+/// Nobody's.
+#[cfg(not(target_os = "linux"))]
+pub fn may_look_into_others() -> bool {
+    false
+}
+
 /// Whether this is a socket.
 pub fn is_socket(metadata: &Metadata) -> bool {
     metadata.file_type().is_socket()
@@ -80,17 +107,15 @@ pub fn is_socket(metadata: &Metadata) -> bool {
 ///
 /// # Errors
 /// [`io::ErrorKind::PermissionDenied`] where the mode did not stick.
-pub fn verify_socket_mode(socket: &Path) -> io::Result<()> {
-    fs::set_permissions(socket, Permissions::from_mode(SOCKET_MODE))?;
+pub fn verify_socket_mode(socket: &Path, wanted: u32) -> io::Result<()> {
+    fs::set_permissions(socket, Permissions::from_mode(wanted))?;
     let mode = fs::symlink_metadata(socket)?.mode() & 0o777;
-    if mode == SOCKET_MODE {
+    if mode == wanted {
         Ok(())
     } else {
         Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("{} has mode {mode:04o} although {SOCKET_MODE:04o} was set", socket.display()),
+            format!("{} has mode {mode:04o} although {wanted:04o} was set", socket.display()),
         ))
     }
 }
-
-const SOCKET_MODE: u32 = 0o600;

@@ -169,6 +169,7 @@ fn every_request() -> Vec<Request> {
         Request::Import { length: 1 },
         Request::Export { proof: ExportProof::Key(UnlockWith::Unattended), after: None },
         Request::Examine,
+        Request::ExplainAccess { user: "root".to_owned(), name: acme() },
         Request::Stop,
     ];
     let verbs = requests.iter().map(std::mem::discriminant).collect::<std::collections::HashSet<_>>();

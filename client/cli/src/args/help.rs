@@ -48,6 +48,17 @@ Examples:
   procurify-token api acme '/api/v3/vendors/?page_size=100' --paginate | jq -c '.data[]'
   procurify-token api acme /api/v3/vendors/ -d '{\"name\": \"New vendor\"}'";
 
+pub(super) const ACCESS: &str = "\
+The daemon's own user and root may do everything. Whom else it serves is in its configuration:
+
+  [[access]]
+  user = \"reports\"                 # or group = …, unit = \"nightly.service\", program = \"/usr/bin/…\"; all that is said has to hold
+  credentials = [\"acme\", \"globex/*\"]
+  verbs = [\"get\"]                   # get, refresh, inspect, change, administer
+
+Example:
+  procurify-token access explain reports acme";
+
 pub(super) const DOCTOR: &str = "\
 It changes nothing, starts no daemon, and asks for no token. Where no daemon answers it looks at what one would stand on.
 

@@ -11,7 +11,7 @@ use crate::lookup::Ready;
 const OWNER: u32 = 1000;
 
 /// A session on one end of a pipe, and the driver's inbox in the test's hand.
-struct Caller {
+struct Visitor {
     stream: DuplexStream,
     buffer: FrameBuffer,
     driver: tokio::sync::mpsc::Receiver<(Request, oneshot::Sender<Result<Answer, Refusal>>)>,
@@ -20,22 +20,23 @@ struct Caller {
     stop: watch::Sender<bool>,
 }
 
-impl Caller {
+impl Visitor {
     fn new(uid: u32) -> Self {
         let (stream, other_end) = tokio::io::duplex(256 * 1024);
         let (handle, driver) = Handle::in_hand();
         let lookup = Arc::new(Lookup::default());
         let (stop, stopping) = watch::channel(false);
         let service = Service {
-            access: Access::of_owner(OWNER),
+            access: watch::channel(Arc::new(Access::new(OWNER, Vec::new()))).1,
+            onlooker: None,
             lookup: Arc::clone(&lookup),
             driver: handle,
             clock: SystemClock,
             uploads: Arc::new(Semaphore::new(1)),
             stopping,
         };
-        let peer = Peer { uid: Some(uid), pid: None };
-        let session = tokio::spawn(converse(other_end, peer, Arc::new(service)));
+        let peer = Peer { uid: Some(uid), ..Peer::default() };
+        let session = tokio::spawn(converse(other_end, Caller { peer, process: None }, Arc::new(service)));
         Self { stream, buffer: FrameBuffer::new(frame::MAX_ANSWER), driver, lookup, session, stop }
     }
 
@@ -73,74 +74,74 @@ fn get() -> Request {
 
 #[tokio::test]
 async fn a_held_token_is_answered_from_the_table_without_the_driver() {
-    let mut caller = Caller::new(OWNER);
+    let mut visitor = Visitor::new(OWNER);
     let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
     let expires = SystemClock.boot() + Duration::from_hours(1);
-    caller.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
-    caller.send(513, &get()).await;
-    assert!(matches!(caller.reply().await, Some((513, Ok(Answer::Done)))));
-    assert!(caller.driver.try_recv().is_err());
+    visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+    visitor.send(513, &get()).await;
+    assert!(matches!(visitor.reply().await, Some((513, Ok(Answer::Done)))));
+    assert!(visitor.driver.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn replies_come_in_the_order_in_which_they_are_ready() {
-    let mut caller = Caller::new(OWNER);
-    caller.send(1, &get()).await;
-    caller.send(2, &Request::Status).await;
-    let (_, slow) = caller.driver.recv().await.unwrap();
-    let (_, quick) = caller.driver.recv().await.unwrap();
+    let mut visitor = Visitor::new(OWNER);
+    visitor.send(1, &get()).await;
+    visitor.send(2, &Request::Status).await;
+    let (_, slow) = visitor.driver.recv().await.unwrap();
+    let (_, quick) = visitor.driver.recv().await.unwrap();
     quick.send(Ok(Answer::Status(Box::new(status())))).unwrap();
-    assert!(matches!(caller.reply().await, Some((2, Ok(Answer::Status(_))))));
+    assert!(matches!(visitor.reply().await, Some((2, Ok(Answer::Status(_))))));
     slow.send(Err(explain::busy())).unwrap();
-    assert!(matches!(caller.reply().await, Some((1, Err(_)))));
+    assert!(matches!(visitor.reply().await, Some((1, Err(_)))));
 }
 
 #[tokio::test]
 async fn strangers_are_denied_whatever_they_ask_and_the_driver_never_hears_of_it() {
-    let mut caller = Caller::new(OWNER + 1);
+    let mut visitor = Visitor::new(OWNER + 1);
     for request in [get(), Request::Status, Request::Lock, Request::Stop] {
-        caller.send(7, &request).await;
-        assert_eq!(caller.refusal().await, RefusalCode::DENIED);
+        visitor.send(7, &request).await;
+        assert_eq!(visitor.refusal().await, RefusalCode::DENIED);
     }
-    assert!(caller.driver.try_recv().is_err());
+    assert!(visitor.driver.try_recv().is_err());
 }
 
 #[tokio::test]
 async fn a_request_of_a_later_version_is_refused_and_the_connection_stays() {
-    let mut caller = Caller::new(OWNER);
+    let mut visitor = Visitor::new(OWNER);
     let mut frame = codec::encode_request(7, &Request::Status).unwrap();
     frame[HEAD] = 250;
-    caller.stream.write_all(&frame).await.unwrap();
-    assert_eq!(caller.refusal().await, RefusalCode::UNKNOWN_REQUEST);
-    caller.send(8, &Request::Status).await;
-    assert!(matches!(caller.driver.recv().await, Some((Request::Status, _))));
+    visitor.stream.write_all(&frame).await.unwrap();
+    assert_eq!(visitor.refusal().await, RefusalCode::UNKNOWN_REQUEST);
+    visitor.send(8, &Request::Status).await;
+    assert!(matches!(visitor.driver.recv().await, Some((Request::Status, _))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn garbage_is_refused_and_the_connection_closed() {
     for garbage in [&[4, 0, 0, 0, 1, 9, 1, 0][..], &[0; 64], b"GET / HTTP/1.1\r\n\r\n"] {
-        let mut caller = Caller::new(OWNER);
-        caller.stream.write_all(garbage).await.unwrap();
-        let code = caller.refusal().await;
+        let mut visitor = Visitor::new(OWNER);
+        visitor.stream.write_all(garbage).await.unwrap();
+        let code = visitor.refusal().await;
         assert!([RefusalCode::MALFORMED, RefusalCode::TOO_LARGE].contains(&code), "{code:?}");
-        assert!(caller.reply().await.is_none());
+        assert!(visitor.reply().await.is_none());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_of_another_version_is_told_the_versions() {
-    let mut caller = Caller::new(OWNER);
+    let mut visitor = Visitor::new(OWNER);
     let mut frame = codec::encode_request(7, &Request::Status).unwrap();
     frame[4] = 9;
-    caller.stream.write_all(&frame).await.unwrap();
+    visitor.stream.write_all(&frame).await.unwrap();
     let mut reply = [0; HEAD + 2];
-    caller.stream.read_exact(&mut reply).await.unwrap();
+    visitor.stream.read_exact(&mut reply).await.unwrap();
     assert_eq!(reply, frame::versions(7));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_that_trickles_in_is_not_waited_for_longer_than_its_time() {
-    let Caller { mut stream, session, stop: _stop, .. } = Caller::new(OWNER);
+    let Visitor { mut stream, session, stop: _stop, .. } = Visitor::new(OWNER);
     let frame = codec::encode_request(7, &get()).unwrap();
     let began = Instant::now();
     tokio::spawn(async move {
@@ -155,78 +156,78 @@ async fn a_frame_that_trickles_in_is_not_waited_for_longer_than_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_caller_whose_frames_arrive_cut_in_two_is_never_slow() {
-    let mut caller = Caller::new(OWNER);
+    let mut visitor = Visitor::new(OWNER);
     let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
     let expires = SystemClock.boot() + Duration::from_hours(1);
-    caller.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+    visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
     let request = codec::encode_request(7, &get()).unwrap();
     let (head, tail) = request.split_at(5);
-    caller.stream.write_all(head).await.unwrap();
+    visitor.stream.write_all(head).await.unwrap();
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        caller.stream.write_all(&[tail, head].concat()).await.unwrap();
-        assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+        visitor.stream.write_all(&[tail, head].concat()).await.unwrap();
+        assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_waits_for_us_is_not_the_slow_one() {
-    let mut caller = Caller::new(OWNER);
+    let mut visitor = Visitor::new(OWNER);
     let requests = codec::encode_request(7, &get()).unwrap().repeat(MOST_PENDING + 40);
-    caller.stream.write_all(&requests).await.unwrap();
-    let (_, first) = caller.driver.recv().await.unwrap();
+    visitor.stream.write_all(&requests).await.unwrap();
+    let (_, first) = visitor.driver.recv().await.unwrap();
     tokio::time::sleep(IDLE).await;
     first.send(Ok(Answer::Done)).unwrap();
-    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+    assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_closed_but_not_one_that_waits_for_an_answer() {
     let began = Instant::now();
-    Caller::new(OWNER).session.await.unwrap();
+    Visitor::new(OWNER).session.await.unwrap();
     assert_eq!(began.elapsed(), IDLE);
 
-    let mut caller = Caller::new(OWNER);
-    caller.send(7, &get()).await;
-    let (_, reply) = caller.driver.recv().await.unwrap();
+    let mut visitor = Visitor::new(OWNER);
+    visitor.send(7, &get()).await;
+    let (_, reply) = visitor.driver.recv().await.unwrap();
     tokio::time::sleep(IDLE * 2).await;
     reply.send(Ok(Answer::Done)).unwrap();
-    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
+    assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_reads_nothing_is_left() {
-    let mut caller = Caller::new(OWNER);
+    let mut visitor = Visitor::new(OWNER);
     let frame = Zeroizing::new(vec![0; 300 * 1024]);
     let expires = SystemClock.boot() + Duration::from_hours(1);
-    caller.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
-    caller.send(7, &get()).await;
+    visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+    visitor.send(7, &get()).await;
     let began = Instant::now();
-    caller.session.await.unwrap();
+    visitor.session.await.unwrap();
     assert_eq!(began.elapsed(), FRAME);
 }
 
 #[tokio::test]
 async fn when_the_daemon_stops_what_was_begun_is_answered_and_the_connection_closed() {
-    let mut caller = Caller::new(OWNER);
-    caller.send(7, &get()).await;
-    let (_, reply) = caller.driver.recv().await.unwrap();
-    caller.stop.send(true).unwrap();
+    let mut visitor = Visitor::new(OWNER);
+    visitor.send(7, &get()).await;
+    let (_, reply) = visitor.driver.recv().await.unwrap();
+    visitor.stop.send(true).unwrap();
     tokio::task::yield_now().await;
     reply.send(Ok(Answer::Done)).unwrap();
-    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
-    assert!(caller.reply().await.is_none());
+    assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
+    assert!(visitor.reply().await.is_none());
 }
 
 #[tokio::test]
 async fn a_caller_that_closes_its_sending_side_still_gets_its_answer() {
-    let mut caller = Caller::new(OWNER);
-    caller.send(7, &get()).await;
-    caller.stream.shutdown().await.unwrap();
-    let (_, reply) = caller.driver.recv().await.unwrap();
+    let mut visitor = Visitor::new(OWNER);
+    visitor.send(7, &get()).await;
+    visitor.stream.shutdown().await.unwrap();
+    let (_, reply) = visitor.driver.recv().await.unwrap();
     reply.send(Ok(Answer::Done)).unwrap();
-    assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
-    assert!(caller.reply().await.is_none());
+    assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
+    assert!(visitor.reply().await.is_none());
 }
 
 fn status() -> DaemonStatus {
@@ -249,16 +250,16 @@ fn status() -> DaemonStatus {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_was_killed_keeps_no_place_and_its_requests_are_dropped() {
     for requests in [1, 256] {
-        let mut caller = Caller::new(OWNER);
+        let mut visitor = Visitor::new(OWNER);
         let mut replies = Vec::new();
         for request_id in 0..requests {
             let deadline = Duration::from_hours(1);
-            caller.send(request_id, &Request::Watch { name: name(), seen: Some(7), deadline }).await;
-            replies.push(caller.driver.recv().await.unwrap().1);
+            visitor.send(request_id, &Request::Watch { name: name(), seen: Some(7), deadline }).await;
+            replies.push(visitor.driver.recv().await.unwrap().1);
         }
-        drop(caller.stream);
+        drop(visitor.stream);
         let soon = Duration::from_secs(2);
-        timeout(soon, caller.session).await.expect("the session ends").unwrap();
+        timeout(soon, visitor.session).await.expect("the session ends").unwrap();
         for mut reply in replies {
             timeout(soon, reply.closed()).await.expect("nobody waits for the answer");
         }
