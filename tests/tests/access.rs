@@ -151,8 +151,8 @@ fn a_program_is_what_the_caller_runs_when_it_connects_and_when_it_asks() {
     fs::write(&script, SCRIPT).unwrap();
     fs::set_permissions(&script, Permissions::from_mode(0o644)).unwrap();
     let get = Request::Get { name: name("acme"), min_ttl: std::time::Duration::ZERO, deadline: PATIENCE };
-    let frame: String =
-        codec::encode_request(1, &get).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let frame = codec::encode_request(1, &get).unwrap();
+    let frame = frame.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let heard = |first: &Path, second: &Path| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
