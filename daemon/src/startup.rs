@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::access::Access;
+use crate::access::{Access, LookAt};
 use crate::checkup;
 use crate::cli::Arguments;
 use crate::clock::{Clock as _, SystemClock};
@@ -402,13 +402,7 @@ fn listen(
     most: usize,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Listener>> {
-    let descriptors = os::raise_descriptor_limit();
-    if descriptors.is_some_and(|limit| limit < 2 * most as u64 + SPARE_DESCRIPTORS) {
-        let limit = descriptors.unwrap_or_default();
-        warnings.push(format!(
-            "max-connections is {most}, but {limit} descriptors are all that the system gives: raise LimitNOFILE= or ulimit -Hn."
-        ));
-    }
+    let most = within_descriptors(most, os::raise_descriptor_limit(), access, warnings);
     let door = if access.has_rules() { Door::Open } else { Door::Private };
     let places = Arc::new(ipc::Places::new(most));
     let mut listeners = Vec::new();
@@ -443,6 +437,24 @@ fn listen(
     Ok(listeners)
 }
 
+/// As many callers as there are descriptors for, and a few left for everything else: whoever is turned away for want of a place
+/// is told so, and the vault can be written all the time.
+fn within_descriptors(most: usize, limit: Option<u64>, access: &Access, warnings: &mut Vec<String>) -> usize {
+    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return most };
+    // Its connection, and the process that is held on to where a rule looks at it.
+    let of_each = if access.ever_looks_at() == LookAt::default() { 1 } else { 2 };
+    let affordable = limit.saturating_sub(SPARE_DESCRIPTORS) / of_each;
+    if affordable < most {
+        let warning = format!(
+            "max-connections is {most}, but the system gives this daemon {limit} descriptors, enough for {affordable}: raise \
+             LimitNOFILE= in its unit, or ulimit -Hn."
+        );
+        warn!("{warning}");
+        warnings.push(warning);
+    }
+    most.min(affordable.max(1))
+}
+
 fn issuer(config: &Config) -> anyhow::Result<HttpsIssuer> {
     Ok(HttpsIssuer::new(IssuerSettings {
         extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
@@ -463,6 +475,6 @@ fn announce_ready() -> anyhow::Result<()> {
 }
 
 /// For the vault, the cache, token requests, and what libraries open.
-const SPARE_DESCRIPTORS: u64 = 64;
+const SPARE_DESCRIPTORS: usize = 64;
 /// How long callers may take to read their last answers.
 const GOOD_BYE: Duration = Duration::from_secs(1);

@@ -90,13 +90,20 @@ impl Listener {
 
     /// Accepts callers for ever, a task for each. A socket whose name was swept away gets it back.
     pub async fn serve<C: Clock>(&mut self, service: Arc<Service<C>>) {
+        let mut is_failing = false;
         loop {
             let accepted = tokio::time::timeout(SWEEP, self.inner.accept()).await;
             match accepted {
-                Ok(Ok(stream)) => self.receive(stream, &service),
+                Ok(Ok(stream)) => {
+                    is_failing = false;
+                    self.receive(stream, &service).await;
+                }
                 Ok(Err(error)) => {
-                    // Out of descriptors, most likely: those who are being served will leave.
-                    warn!(%error, "cannot accept a connection");
+                    // The system is out of descriptors or of memory: those who are being served will leave. Said once.
+                    if !is_failing {
+                        warn!(%error, "cannot accept a connection");
+                    }
+                    is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 Err(_) => self.mend(),
@@ -127,7 +134,7 @@ impl Listener {
         }
     }
 
-    fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
+    async fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
         let LocalSocketStream::UdSocket(socket) = &stream;
         let identity = os::identify(socket).unwrap_or_default();
         let os::Identity { uid, pid, groups } = identity;
@@ -139,8 +146,8 @@ impl Listener {
         let service = Arc::clone(service);
         let Some(place) = self.places.take(uid, standing) else {
             debug!(uid = peer.uid, pid = peer.pid, "turned away: every place is taken");
-            tokio::spawn(turn_away(stream));
-            return;
+            // At once: a crowd of them must not take descriptors from those who are served. What is said fits into a new socket.
+            return turn_away(stream).await;
         };
         self.callers.spawn(async move {
             converse(stream, Caller { peer, process: process.flatten().map(Arc::new) }, service).await;
