@@ -230,6 +230,53 @@ fn a_wrong_passphrase_holds_up_nobody_else() {
     }
 }
 
+#[test]
+fn another_vault_in_its_place_gives_nobody_what_the_open_one_holds() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.command(["init", "--passphrase-stdin", "--no-recovery-code"]).stdin("ours\n").run().succeeds();
+    enrol(&home, "acme");
+    let other = Home::new(&[]);
+    let _other = other.start();
+    other.command(["init", "--passphrase-stdin", "--no-recovery-code"]).stdin("theirs\n").run().succeeds();
+    // Any program of the same user could do this.
+    let (vault, kept) = (home.data_folder().join("vault"), home.path().join("kept"));
+    fs::rename(&vault, &kept).unwrap();
+    fs::copy(other.data_folder().join("vault"), &vault).unwrap();
+    home.shell("echo theirs | procurify-token export --key-stdin | cat >out; test ! -s out").run().succeeds();
+    let typed = |words: &[&str]| home.command(words).stdin("theirs\n").run();
+    let refused = typed(&["slot", "add", "recovery-code", "--no-confirm", "--key-stdin"]);
+    refused.fails_with(4).saying(&["does not open"]);
+    typed(&["rekey", "--keys-stdin"]).fails_with(12).saying(&["is needed"]);
+    fs::rename(&kept, &vault).unwrap();
+    home.command(["rekey", "--keys-stdin"]).stdin("ours\n").run().succeeds();
+}
+
+#[test]
+fn a_command_that_hangs_keeps_nobody_from_looking_or_from_opening_the_vault_otherwise() {
+    let home = Home::new(&[]);
+    let (key, hangs) = (home.path().join("line"), home.path().join("hangs"));
+    fs::write(&key, home.daemon_command().arg("--new-key").output().unwrap().stdout).unwrap();
+    let script = format!("cat '{}'; if test -e '{}'; then sleep 600; fi", key.display(), hangs.display());
+    home.configure(&format!(
+        "[vault]\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\ncommand-timeout = \"10m\"\n"
+    ));
+    let _daemon = home.start();
+    home.command(["init", "--slot", "command", "--no-recovery-code"]).run().succeeds();
+    home.command(["slot", "add", "passphrase", "--passphrase-stdin"]).stdin("words\n").run().succeeds();
+    home.command(["lock"]).run().succeeds();
+    fs::write(&hangs, "").unwrap();
+    let mut waiting: Vec<_> = (0..4).map(|_| home.command(["unlock"]).spawn()).collect();
+    home.command(["slot", "list"]).run().succeeds();
+    home.command(["backup", home.path().join("copy").to_str().unwrap()]).run().succeeds();
+    home.command(["doctor"]).run().succeeds();
+    home.command(["unlock", "--passphrase-stdin"]).stdin("words\n").run().succeeds();
+    for waiting in &mut waiting {
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
+    }
+}
+
 fn enrol(home: &Home, name: &str) {
     let domain = name.split('/').next().unwrap();
     let id = format!("sandbox-{domain}");

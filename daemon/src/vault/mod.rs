@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{
     ClientId, ClientSecret, CredentialCopy, CredentialName, Description, GenerationStatus, NewCredential,
-    NewSlot, RecoveryCode, SlotId, SlotKind, SlotStatus, UnlockWith, VaultPiece,
+    NewSlot, RecoveryCode, SlotId, SlotKind, SlotStatus, VaultPiece,
 };
 
 pub use command::{CommandError, KeyCommand};
@@ -53,7 +53,7 @@ pub use keychain::KeychainError;
 pub use lock::{InstanceLock, LockError};
 pub(crate) use seal::random_bytes;
 pub use seal::{CacheKeys, fingerprint};
-pub use slots::{Kept, Key, PreparedSlot};
+pub use slots::{Door, Kept, Key, PreparedSlot};
 
 use contents::Contents;
 use error::MAX_FILE;
@@ -134,15 +134,6 @@ impl Vault {
         disk::remove_stale(&self.paths.vault);
         disk::remove_stale(&self.paths.key_file);
         Ok(())
-    }
-
-    /// Whether this opens a vault, without reading what is in it.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open).
-    pub fn prove(paths: &VaultPaths, key: Key<'_>) -> Result<(), VaultError> {
-        let bytes = file::read(&paths.vault)?;
-        slots::open(&parse(&paths.vault, &bytes)?.slots, paths, key).map(drop)
     }
 
     /// What could open the vault, without opening it.
@@ -306,6 +297,11 @@ impl Vault {
         slots::describe(&self.slots)
     }
 
+    /// What it takes to show beside this vault that one could open it.
+    pub fn door(&self) -> Door {
+        Door::new(self.slots.clone(), self.paths.clone())
+    }
+
     /// Gives the vault another slot.
     ///
     /// # Errors
@@ -329,20 +325,6 @@ impl Vault {
         let added = slots::describe(std::slice::from_ref(&slot)).remove(0);
         let slots = [&self.slots[..], &[slot]].concat();
         self.save(None, slots, self.contents.clone(), Old::Keep).map(|()| added)
-    }
-
-    /// Opens the slots that are to stay once more, for [`rekey`](Self::rekey).
-    ///
-    /// # Errors
-    /// [`ChangeError::SlotNotOpened`], [`ChangeError::UnknownSlot`], [`ChangeError::LastSlot`], and that the file cannot be read.
-    pub fn keep_slots(
-        paths: &VaultPaths,
-        without: &[SlotId],
-        keys: &[UnlockWith],
-    ) -> Result<Kept, ChangeError> {
-        let bytes = file::read(&paths.vault).map_err(ChangeError::NotStored)?;
-        let file = parse(&paths.vault, &bytes).map_err(ChangeError::NotStored)?;
-        Kept::open(&file.slots, paths, without, keys)
     }
 
     /// Gives the vault a new vault key, without some of its slots, and drops all older generations: what goes, and the key so
