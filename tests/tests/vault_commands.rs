@@ -175,6 +175,10 @@ fn an_export_goes_into_a_pipe_only_and_is_imported_elsewhere() {
     import(&csv[..csv.len() - "acme/b,sandbox-acme,\n".len()]).succeeds();
     other.command(["get", "acme/a"]).run().succeeds();
     import("").fails_with(2);
+    let device = other.command(["import", "/dev/null"]).run().fails_with(2);
+    assert!(!device.stderr.contains("chmod"), "{}", device.stderr);
+    let folder = other.command(["import", "/tmp"]).run().fails_with(2);
+    assert!(!folder.stderr.contains("chmod"), "{}", folder.stderr);
 
     // Where the vault opens by a person only, an export takes that person.
     let third = Home::new(&["acme"]);
