@@ -205,7 +205,20 @@ fn the_newest_generation_that_does_not_open_gives_way_to_the_one_before() {
     let _daemon = home.start();
     home.command(["get", "acme"]).run().fails_with(4);
     home.command(["unlock"]).run().fails_with(13).saying(&["vault.1", "unlock --generation 1"]);
-    home.command(["unlock", "--generation", "9"]).run().fails_with(4);
+    home.command(["unlock", "--generation", "9"]).run().fails_with(13).saying(&["vault.9", "--generation 1"]);
+    // One that is damaged, too, is not offered; nor is a vault that is away taken for none.
+    let older = home.data_folder().join("vault.1");
+    let good = fs::read(&older).unwrap();
+    damage(&older);
+    home.command(["unlock"]).run().fails_with(13).saying(&["unlock --generation 2"]);
+    home.command(["unlock", "--generation", "1"]).run().fails_with(13).saying(&["unlock --generation 2"]);
+    fs::rename(&vault, home.path().join("away")).unwrap();
+    for words in [&["unlock"][..], &["get", "acme"], &["slot", "list"]] {
+        home.command(words).run().fails_with(13).saying(&["no vault at", "unlock --generation 2"]);
+    }
+    home.command(["doctor"]).run().ends_with(15).showing(&["→ procurify-token unlock --generation 2"]);
+    fs::rename(home.path().join("away"), &vault).unwrap();
+    fs::write(&older, good).unwrap();
     home.command(["unlock", "--generation", "1"]).run().succeeds();
     home.command(["get", "acme"]).run().succeeds();
     home.command(["status", "acme/second"]).run().fails_with(5);

@@ -224,9 +224,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         match &mut self.vault {
             VaultState::Open(open) => Ok(open),
             VaultState::Closed if paths.vault.exists() => Err(explain::locked()),
-            VaultState::Closed => match Vault::generations_at(paths).first() {
-                Some(older) => Err(explain::only_older(&paths.vault, older)),
-                None => Err(explain::no_vault()),
+            VaultState::Closed => match Vault::slots_at(paths) {
+                Err(error @ VaultError::OnlyOlder { .. }) => Err(explain::vault(&error)),
+                _ => Err(explain::no_vault()),
             },
         }
     }

@@ -104,7 +104,7 @@ impl Vault {
     /// As for [`open`](Self::open).
     pub fn open_generation(paths: &VaultPaths, key: Key<'_>, number: u8) -> Result<Self, VaultError> {
         let path = paths.generation(number);
-        let bytes = file::read(&path)?;
+        let bytes = file::read(&path).map_err(|error| not_there(paths, number, error))?;
         let file = parse(&path, &bytes)?;
         let vault_key = slots::open(&file.slots, paths, key)?;
         // From here on the key is right, so whatever does not fit is not the caller's fault.
@@ -139,10 +139,19 @@ impl Vault {
     /// What could open the vault, without opening it.
     ///
     /// # Errors
-    /// [`VaultError::Missing`] where there is none, and the other ways in which the file can be wrong.
+    /// [`VaultError::Missing`] or [`VaultError::OnlyOlder`] where there is none, and the other ways in which the file can be wrong.
     pub fn slots_at(paths: &VaultPaths) -> Result<Vec<SlotStatus>, VaultError> {
-        let bytes = file::read(&paths.vault)?;
+        let bytes = file::read(&paths.vault).map_err(|error| not_there(paths, 0, error))?;
         Ok(slots::describe(&parse(&paths.vault, &bytes)?.slots))
+    }
+
+    /// Whether the key file opens the vault, without opening it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn try_key_file(paths: &VaultPaths) -> Result<(), VaultError> {
+        let bytes = file::read(&paths.vault)?;
+        slots::try_key_file(&parse(&paths.vault, &bytes)?.slots, paths)
     }
 
     /// The older generations that are kept, from the youngest on.
@@ -153,7 +162,7 @@ impl Vault {
                 .and_then(|metadata| metadata.modified())
                 .ok()
                 .map(DateTime::from),
-            is_whole: file::read(&path).is_ok_and(|bytes| format::parse(&bytes).is_ok()),
+            is_whole: file::is_whole(&path),
             path: path.display().to_string(),
         };
         file::generations(&paths.vault).unwrap_or_default().into_iter().map(describe).collect()
@@ -408,6 +417,18 @@ impl fmt::Debug for Vault {
 fn write(slots: &[RawSlot], key: &VaultKey, contents: &Contents) -> Vec<u8> {
     let body = contents.encode();
     format::write(slots, body.len() + SEAL_OVERHEAD, |header| key.seal(Purpose::Body, header, &body))
+}
+
+/// What it means that a generation is missing.
+fn not_there(paths: &VaultPaths, number: u8, error: VaultError) -> VaultError {
+    let has_older = || !file::generations(&paths.vault).unwrap_or_default().is_empty();
+    match error {
+        VaultError::Missing { path } if number > 0 => {
+            VaultError::NoGeneration { path, vault: paths.vault.clone() }
+        }
+        VaultError::Missing { path } if has_older() => VaultError::OnlyOlder { path },
+        other => other,
+    }
 }
 
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<format::Parsed<'a>, VaultError> {

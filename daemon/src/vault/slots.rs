@@ -290,6 +290,13 @@ pub(super) fn open(slots: &[RawSlot], paths: &VaultPaths, key: Key<'_>) -> Resul
     }
 }
 
+/// Whether the key file opens its slot.
+pub(super) fn try_key_file(slots: &[RawSlot], paths: &VaultPaths) -> Result<(), VaultError> {
+    let key = key_file::read(&paths.key_file)?;
+    let opened = open_with_key(slots, SlotKind::KeyFile, &key);
+    opened.map(drop).map_err(|error| error.of(paths, SlotKind::KeyFile))
+}
+
 /// What is known of slots without opening them.
 pub(super) fn describe(slots: &[RawSlot]) -> Vec<SlotStatus> {
     let describe = |slot: &RawSlot| SlotStatus {
