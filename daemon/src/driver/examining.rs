@@ -57,6 +57,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             told.extend(files.await);
             let found = told.into_iter().chain(memory).chain(checkup::clock(wall, farthest));
             let found = found.chain(network).chain(untried).chain(credentials).collect();
+            let found = checkup::fitted(found, checkup::MOST_IN_ANSWER);
             Event::Answered { answer: Ok(Answer::Findings(found)), reply }
         }));
     }
