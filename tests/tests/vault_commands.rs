@@ -27,6 +27,12 @@ fn a_recovery_code_opens_the_backup_on_another_machine() {
 
     let other = Home::new(&["acme"]);
     let daemon = other.start();
+    let cut = home.path().join("cut.vault");
+    fs::write(&cut, "").unwrap();
+    other.command(["restore", cut.to_str().unwrap()]).run().fails_with(2).saying(&["is empty"]);
+    fs::write(&cut, &fs::read(backup).unwrap()[..100]).unwrap();
+    let refused = other.command(["restore", cut.to_str().unwrap()]).run().fails_with(13);
+    assert!(refused.saying(&["damaged or not all there"]).stderr.lines().count() == 1);
     let told = other.command(["restore", backup]).run().succeeds();
     assert!(told.stdout.contains("opened by: key file, recovery code"), "{}", told.stdout);
     other.command(["get", "acme"]).run().fails_with(4);

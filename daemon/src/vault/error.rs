@@ -64,6 +64,11 @@ pub enum VaultError {
         /// The vault.
         path: PathBuf,
     },
+    /// What is to take the vault's place is not whole.
+    #[error(
+        "The backup is damaged or not all there, so nothing was put in the vault's place. Take another one."
+    )]
+    BadBackup,
     /// The file is larger than any vault, so it was not read.
     #[error("{path} is larger than a vault can be ({MAX_FILE} bytes).", path = .path.display())]
     TooLarge {

@@ -190,7 +190,10 @@ impl Vault {
         if bytes.len() as u64 > MAX_FILE {
             return Err(VaultError::TooLarge { path: paths.vault.clone() });
         }
-        parse(Path::new("what was uploaded"), bytes)?;
+        parse(Path::new("what was uploaded"), bytes).map_err(|error| match error {
+            VaultError::Truncated { .. } | VaultError::Damaged { .. } => VaultError::BadBackup,
+            other => other,
+        })?;
         create_folders(disk::folder_of(&paths.vault))?;
         file::create(&paths.vault, bytes)
     }
