@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `mod.rs` | the loop, and the Keeper's actions |
 //! | `request.rs` | token requests |
+//! | `beside.rs` | what takes its time, and how much of it at once |
 //! | `opening.rs` | making, opening and locking the vault |
 //! | `slots.rs` | what opens the vault, and its key |
 //! | `transfer.rs` | backup, restore, export, import |
@@ -20,6 +21,7 @@
 //! | `report.rs` | what is known of credentials and of the daemon |
 
 mod admin;
+mod beside;
 mod clocks;
 mod examining;
 mod keeping;
@@ -44,7 +46,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::{
     Answer, CredentialCopy, CredentialName, Description, Failure, RecoveryCode, Refusal, Request, SlotId,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use opening::Attempt;
@@ -165,8 +167,8 @@ pub struct Driver<I, C> {
     locked: u64,
     /// Those who came while the vault was being opened by itself.
     held_back: Option<Vec<Command>>,
-    /// How many keys may be derived at once: each takes 64 MiB.
-    derivations: Arc<Semaphore>,
+    /// How much may go on beside it.
+    beside: beside::Places,
     /// Who may have the next page of an export.
     export: Option<ExportPass>,
     /// What was wrong when the vault was last opened.
@@ -220,15 +222,50 @@ struct OpenVault {
 
 /// Something that ran beside the driver has ended.
 enum Event {
-    Issued { ticket: Ticket, sent: Now, outcome: Result<Issued, Failure> },
-    Tried { trial: Trial, outcome: Result<Issued, Failure>, reply: Reply },
-    Watched { name: CredentialName, reply: Reply },
-    Opened { opened: Result<(Vault, Option<RecoveryCode>), VaultError>, attempt: Attempt },
-    SlotPrepared { prepared: Result<PreparedSlot, Refusal>, description: Description, reply: Reply },
-    SlotsKept { kept: Result<Kept, Refusal>, without: Vec<SlotId>, reply: Reply },
-    Exporting { allowed: Result<(), Refusal>, after: Option<CredentialName>, reply: Reply },
-    Arrived { copies: Result<Vec<CredentialCopy>, Refusal>, reply: Reply },
-    Answered { answer: Result<Answer, Refusal>, reply: Reply },
+    Issued {
+        ticket: Ticket,
+        sent: Now,
+        outcome: Result<Issued, Failure>,
+    },
+    Tried {
+        trial: Trial,
+        outcome: Result<Issued, Failure>,
+        reply: Reply,
+    },
+    Watched {
+        name: CredentialName,
+        reply: Reply,
+    },
+    Opened {
+        opened: Result<(Vault, Option<RecoveryCode>), VaultError>,
+        attempt: Attempt,
+    },
+    SlotPrepared {
+        prepared: Result<PreparedSlot, Refusal>,
+        description: Description,
+        locked: u64,
+        reply: Reply,
+    },
+    SlotsKept {
+        kept: Result<Kept, Refusal>,
+        without: Vec<SlotId>,
+        locked: u64,
+        reply: Reply,
+    },
+    Exporting {
+        allowed: Result<(), Refusal>,
+        after: Option<CredentialName>,
+        locked: u64,
+        reply: Reply,
+    },
+    Arrived {
+        copies: Result<Vec<CredentialCopy>, Refusal>,
+        reply: Reply,
+    },
+    Answered {
+        answer: Result<Answer, Refusal>,
+        reply: Reply,
+    },
 }
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
@@ -242,7 +279,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             vault: VaultState::Closed,
             locked: 0,
             held_back: None,
-            derivations: Arc::new(Semaphore::new(MOST_DERIVATIONS)),
+            beside: beside::Places::default(),
             export: None,
             problems: Vec::new(),
             waiters: HashMap::new(),
@@ -425,7 +462,6 @@ fn needs_the_vault(request: &Request) -> bool {
 
 /// How many requests may wait for the driver; further callers are told that it is busy.
 const MOST_COMMANDS: usize = 4096;
-const MOST_DERIVATIONS: usize = 2;
 const LEAST_CROWD: usize = 64;
 const LONGEST_NAP: Duration = Duration::from_secs(30);
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);

@@ -483,6 +483,48 @@ async fn a_wrong_passphrase_is_refused_and_the_right_one_opens() {
     assert_eq!(daemon.status().await.vault, WireVaultState::Open);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_shows_a_wrong_passphrase_is_answered_late_whatever_it_was_for() {
+    use procurify_token_protocol::{ExportProof, Passphrase};
+    let key = |text: &str| UnlockWith::Passphrase(Passphrase::new(text.into()).unwrap());
+    let daemon = Daemon::start();
+    let slots = vec![NewSlot::Passphrase(Passphrase::new("right".into()).unwrap())];
+    daemon.ask(Request::Init { slots }).await.unwrap();
+    let asked = |text| {
+        let description = Description::default();
+        [
+            Request::Export { proof: ExportProof::Key(key(text)), after: None },
+            Request::AddSlot { proof: key(text), slot: NewSlot::RecoveryCode, description },
+            Request::Rekey { without: Vec::new(), keys: vec![key(text)] },
+        ]
+    };
+    for request in asked("wrong") {
+        let (named, begun) = (format!("{request:?}"), tokio::time::Instant::now());
+        daemon.ask(request).await.unwrap_err();
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{named}");
+    }
+    for request in asked("right").into_iter().take(2) {
+        let (named, begun) = (format!("{request:?}"), tokio::time::Instant::now());
+        daemon.ask(request).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "{named}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_shown_before_a_lock_is_worth_nothing_after_it() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
+    // To stretch this takes longer than everything else here.
+    let slot = NewSlot::Passphrase(procurify_token_protocol::Passphrase::new("words".into()).unwrap());
+    let add = Request::AddSlot { proof: UnlockWith::Unattended, slot, description: Description::default() };
+    let unlock = Request::Unlock { key: UnlockWith::Unattended, generation: 0 };
+    // It is open again before the new slot is ready.
+    let (added, locked, unlocked) =
+        tokio::join!(daemon.ask(add), daemon.ask(Request::Lock), daemon.ask(unlock));
+    assert_eq!(added.unwrap_err().code, RefusalCode::LOCKED);
+    assert!(locked.is_ok() && unlocked.is_ok());
+}
+
 impl FakeClock {
     fn pass(&self, duration: Duration) {
         *self.0.lock().unwrap() += i64::try_from(duration.as_millis()).unwrap();
