@@ -719,3 +719,20 @@ async fn what_is_kept_of_credentials_that_are_gone_goes_at_the_next_start() {
     let (cache, _) = Cache::open(&path, keys()).unwrap();
     assert!(cache.load(&gone, &stamp).token.is_none() && cache.load(&name, &stamp).token.is_some());
 }
+
+/// What it holds is still in the table when those are told whom it has not heard any more.
+#[tokio::test]
+async fn whoever_is_not_heard_any_more_at_a_stop_finds_in_the_table_what_is_held() {
+    let daemon = Daemon::enrolled().await;
+    let witness = Arc::new(Witness { lookup: Arc::clone(&daemon.lookup), saw_token: Mutex::default() });
+    let waker = std::task::Waker::from(Arc::clone(&witness));
+    let min_ttl = Duration::from_hours(100);
+    let get = Request::Get { name: "acme".parse().unwrap(), min_ttl, deadline: SOON };
+    let handle = daemon.handle.clone();
+    let mut asking = std::pin::pin!(handle.ask(get, Peer::default()));
+    daemon.controls.try_send(Control::Stop).unwrap();
+    assert!(asking.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    daemon.running.await.unwrap();
+    assert_eq!(*witness.saw_token.lock().unwrap(), Some(true));
+    assert_eq!(asking.await.unwrap_err().code, RefusalCode::STOPPING);
+}
