@@ -141,9 +141,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     self.opened_by_itself(opened.map(|(vault, _)| vault));
                     self.perform();
                 }
-                for command in self.held_back.take().into_iter().flatten() {
-                    self.take(command);
-                }
+                self.let_in();
             }
             Purpose::Init { has_key_file, reply } => {
                 let made =
@@ -170,7 +168,17 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 };
                 self.perform();
                 let _ = reply.send(outcome);
+                if matches!(self.vault, VaultState::Open(_)) {
+                    self.let_in();
+                }
             }
+        }
+    }
+
+    /// Nobody need wait any longer for the vault to be opened by itself.
+    fn let_in(&mut self) {
+        for command in self.held_back.take().into_iter().flatten() {
+            self.take(command);
         }
     }
 
