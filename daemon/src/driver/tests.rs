@@ -740,6 +740,35 @@ async fn what_is_kept_of_credentials_that_are_gone_goes_at_the_next_start() {
     assert!(cache.load(&gone, &stamp).token.is_none() && cache.load(&name, &stamp).token.is_some());
 }
 
+/// A virtual machine that is paused shows that by its wall clock alone, and the daemon may be started anew meanwhile.
+#[tokio::test]
+async fn a_kept_token_that_has_ended_by_the_wall_clock_alone_is_served_and_refreshed_early() {
+    let daemon = Daemon::start_in(
+        Arc::new(TempDir::new().unwrap()),
+        FakeClock(Arc::default(), Arc::default(), Some(1)),
+    );
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
+    daemon.issuer.prepare(&[Ok("first")]);
+    daemon.add("acme").await.unwrap();
+    assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+    let seen = |daemon: &Daemon| daemon.issuer.asked().len();
+
+    let daemon = daemon.restart().await;
+    daemon.status().await;
+    assert_eq!((daemon.is_ready("acme"), seen(&daemon)), (true, 0));
+
+    *daemon.clock.1.lock().unwrap() = TimeDelta::hours(25);
+    let (folder, clock) = daemon.stop().await;
+    let daemon = Daemon::start_in(folder, clock);
+    daemon.issuer.prepare(&[Ok("second")]);
+    assert!(daemon.is_ready("acme"), "it may live all the same");
+    for _ in 0..20 {
+        daemon.status().await;
+    }
+    assert_eq!(seen(&daemon), 1);
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn whoever_waits_for_a_vault_that_opens_by_itself_is_let_in_when_a_person_is_faster() {
