@@ -325,6 +325,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             self.keeper.tick(now);
         }
         self.commands.close();
+        // Whoever was not heard yet is told so at once, while the table still has what is held.
+        while self.commands.try_recv().is_ok() {}
         self.watchers.clear();
         self.keeper.wind_down();
         let _ = tokio::time::timeout(LAST_WAIT, async {

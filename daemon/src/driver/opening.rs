@@ -123,9 +123,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     self.opened_by_itself(opened.map(|(vault, _)| vault));
                     self.perform();
                 }
-                for command in self.held_back.take().into_iter().flatten() {
-                    self.take(command);
-                }
+                self.let_in();
             }
             Purpose::Init { has_key_file, reply } => {
                 let made =
@@ -152,7 +150,17 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 };
                 self.perform();
                 let _ = reply.send(outcome);
+                if matches!(self.vault, VaultState::Open(_)) {
+                    self.let_in();
+                }
             }
+        }
+    }
+
+    /// Nobody need wait any longer for the vault to be opened by itself.
+    fn let_in(&mut self) {
+        for command in self.held_back.take().into_iter().flatten() {
+            self.take(command);
         }
     }
 
@@ -188,9 +196,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             if kept.token.as_ref().is_some_and(|(_, anchor)| *anchor == Anchor::WallClock) {
                 self.by_wall_clock.insert(credential.name.clone());
             }
+            // As where the clock is set while the daemon runs: the machine may have stood still, and no clock but this
+            // one have noticed.
+            let is_doubtful =
+                kept.token.as_ref().is_some_and(|(kept, _)| kept.token.expires_at() <= now.wall);
             let held = kept.token.and_then(|(token, _)| restored(credential, token, now));
             tokens += usize::from(held.is_some());
             self.keeper.insert(&credential.name, held, history, now);
+            if is_doubtful {
+                self.keeper.doubt(&credential.name, now);
+            }
         }
         let credentials = vault.credentials().count();
         info!(credentials, tokens, "the vault is open");

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
-use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
+use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, RefusalCode, Request, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -23,7 +23,7 @@ use crate::access::{Access, LookAt, Peer};
 use crate::clock::Clock;
 use crate::driver::{Handle, Upload};
 use crate::explain;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Ready};
 use crate::os::{self, Onlooker, Process};
 
 /// What every conversation needs.
@@ -192,9 +192,7 @@ where
         if let Request::Get { name, min_ttl, .. } = &request
             && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
         {
-            let mut reply = Zeroizing::new(ready.frame.to_vec());
-            codec::readdress(&mut reply, request_id);
-            return self.send(&reply).await;
+            return self.send(&addressed(&ready, request_id)).await;
         }
         let request = match request {
             Request::Upload(piece) => {
@@ -219,11 +217,20 @@ where
             }
             _ => None,
         };
-        let (driver, peer) = (self.service.driver.clone(), peer.clone());
+        let service = Arc::clone(&self.service);
+        let peer = peer.clone();
         self.pending.push(Box::pin(async move {
             // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
             let (upload, _permit) = upload.unzip();
-            encode(request_id, &driver.ask_about(request, upload, peer, scope).await)
+            let wanted = if let Request::Get { name, .. } = &request { Some(name.clone()) } else { None };
+            let reply = service.driver.ask_about(request, upload, peer, scope).await;
+            // A driver that takes nothing more is no reason to refuse what is held, though it is less than was asked for.
+            let wanted = wanted.filter(|_| reply.as_ref().is_err_and(is_dismissal));
+            let now = service.clock.boot();
+            match wanted.and_then(|name| service.lookup.find(&name, Duration::ZERO, now)) {
+                Some(held) => addressed(&held, request_id),
+                None => encode(request_id, &reply),
+            }
         }));
         Ok(())
     }
@@ -295,6 +302,17 @@ fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answe
 /// Resolves when the daemon stops, or when there is nobody left to say so.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Whether it says that nothing was done, for want of a driver.
+fn is_dismissal(refusal: &Refusal) -> bool {
+    [RefusalCode::BUSY, RefusalCode::STOPPING].contains(&refusal.code)
+}
+
+fn addressed(ready: &Ready, request_id: u16) -> Frame {
+    let mut reply = Zeroizing::new(ready.frame.to_vec());
+    codec::readdress(&mut reply, request_id);
+    reply
 }
 
 fn encode(request_id: u16, reply: &Result<Answer, Refusal>) -> Frame {

@@ -1,12 +1,11 @@
 use procurify_token_protocol::frame::HEAD;
-use procurify_token_protocol::{CredentialName, DaemonStatus, RefusalCode, VaultState};
+use procurify_token_protocol::{CredentialName, DaemonStatus, VaultState};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::lookup::Ready;
 
 const OWNER: u32 = 1000;
 
@@ -81,6 +80,22 @@ async fn a_held_token_is_answered_from_the_table_without_the_driver() {
     visitor.send(513, &get()).await;
     assert!(matches!(visitor.reply().await, Some((513, Ok(Answer::Done)))));
     assert!(visitor.driver.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn whoever_wants_more_than_is_held_gets_that_where_the_driver_takes_nothing_more() {
+    for dismissal in [explain::busy(), explain::stopping()] {
+        let mut visitor = Visitor::new(OWNER);
+        let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
+        let expires = SystemClock.boot() + Duration::from_hours(1);
+        visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+        let longer = Duration::from_hours(2);
+        let get = Request::Get { name: name(), min_ttl: longer, deadline: Duration::from_secs(5) };
+        visitor.send(513, &get).await;
+        let (_, reply) = visitor.driver.recv().await.unwrap();
+        reply.send(Err(dismissal)).unwrap();
+        assert!(matches!(visitor.reply().await, Some((513, Ok(Answer::Done)))));
+    }
 }
 
 #[tokio::test]
