@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write as _, stdout};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -64,7 +65,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let verbosity = logging::start(config.log.level)?;
     let mut warnings = Vec::new();
     let core_dumps_forbidden = protect_memory(&config.security, place.is_system, &mut warnings)?;
-    let sockets = place.sockets(&config)?;
+    let inherited = inherited()?;
+    let sockets = if inherited.is_empty() { place.sockets(&config)? } else { paths_of(&inherited) };
     let places = place.places(&config, sockets.clone());
     let folder = places.vault.vault.parent().context("the vault's path names no file")?;
     let lock = InstanceLock::acquire(folder)?;
@@ -74,7 +76,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let runtime = runtime()?;
     let inner = runtime.enter();
-    let mut listeners = listen(&sockets, &access, config.max_connections.into(), &mut warnings)?;
+    let most = within_descriptors(config.max_connections.into(), &access, &mut warnings);
+    let seats = Arc::new(ipc::Places::new(most));
+    let mut listeners = if inherited.is_empty() {
+        listen(&sockets, &access, &seats, &mut warnings)?
+    } else {
+        inherited.into_iter().map(|socket| Listener::inherit(socket, &seats)).collect::<Result<_, _>>()?
+    };
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
     let onlooker = onlooker(&access, &mut warnings)?;
@@ -395,20 +403,31 @@ fn closed_by_the_sandbox(problem: &anyhow::Error) -> &'static str {
     }
 }
 
+/// The sockets that a service manager has bound for this process (`LISTEN_FDS`, see `sd_listen_fds(3)`).
+fn inherited() -> anyhow::Result<Vec<UnixListener>> {
+    let mut given = listenfd::ListenFd::from_env();
+    let taken = (0..given.len()).map(|at| given.take_unix_listener(at));
+    let sockets: io::Result<Vec<_>> = taken.filter_map(io::Result::transpose).collect();
+    sockets.context("what the service manager has handed over is not a Unix socket that listens")
+}
+
+fn paths_of(sockets: &[UnixListener]) -> Vec<PathBuf> {
+    let paths = sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.as_pathname()?.to_owned()));
+    paths.collect()
+}
+
 /// Listens wherever that is possible; one place has to be.
 fn listen(
     sockets: &[PathBuf],
     access: &Access,
-    most: usize,
+    places: &Arc<ipc::Places>,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Listener>> {
-    let most = within_descriptors(most, os::raise_descriptor_limit(), access, warnings);
     let door = if access.has_rules() { Door::Open } else { Door::Private };
-    let places = Arc::new(ipc::Places::new(most));
     let mut listeners = Vec::new();
     let mut problems = Vec::new();
     for socket in sockets {
-        match Listener::bind(socket, door, &places) {
+        match Listener::bind(socket, door, places) {
             Ok(listener) => {
                 info!(socket = %socket.display(), "listening");
                 listeners.push(listener);
@@ -439,7 +458,8 @@ fn listen(
 
 /// As many callers as there are descriptors for, and a few left for everything else: whoever is turned away for want of a place
 /// is told so, and the vault can be written all the time.
-fn within_descriptors(most: usize, limit: Option<u64>, access: &Access, warnings: &mut Vec<String>) -> usize {
+fn within_descriptors(most: usize, access: &Access, warnings: &mut Vec<String>) -> usize {
+    let limit = os::raise_descriptor_limit();
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return most };
     // Its connection, and the process that is held on to where a rule looks at it.
     let of_each = if access.ever_looks_at() == LookAt::default() { 1 } else { 2 };

@@ -5,13 +5,17 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
+use interprocess::os::unix::uds_local_socket::tokio::Listener as UdSocket;
 use procurify_token_protocol::codec;
+use rustix::io::FdFlags;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio_util::task::TaskTracker;
@@ -23,7 +27,7 @@ use crate::access::{LookAt, Peer};
 use crate::clock::Clock;
 use crate::{explain, os};
 
-/// A bound socket. Its file goes when this is dropped.
+/// A bound socket. Its file goes when this is dropped, unless a service manager has bound it.
 #[derive(Debug)]
 pub struct Listener {
     inner: LocalSocketListener,
@@ -32,7 +36,8 @@ pub struct Listener {
     callers: TaskTracker,
     socket: PathBuf,
     door: Door,
-    lock: File,
+    /// Of a socket that this process has bound: the right to its name.
+    lock: Option<File>,
 }
 
 /// Who gets as far as the socket. What they may do there is for the access rules.
@@ -85,7 +90,31 @@ impl Listener {
     pub fn bind(socket: &Path, door: Door, places: &Arc<Places>) -> Result<Self, BindError> {
         let (inner, lock) = bind(socket, door)?;
         let (socket, places) = (socket.to_owned(), Arc::clone(places));
-        Ok(Self { inner, socket, door, places, callers: TaskTracker::new(), lock })
+        Ok(Self { inner, socket, door, places, callers: TaskTracker::new(), lock: Some(lock) })
+    }
+
+    /// Takes over a socket that a service manager has bound and keeps over restarts: whoever connects meanwhile waits in it, and
+    /// its mode is the service manager's affair.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError::Io`].
+    pub fn inherit(socket: UnixListener, places: &Arc<Places>) -> Result<Self, BindError> {
+        let address = socket.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default();
+        // Handed over open, and not for programs that this one starts.
+        let kept = rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(io::Error::from);
+        let inner = kept.and_then(|()| socket.set_nonblocking(true));
+        let inner = inner.and_then(|()| UdSocket::try_from(OwnedFd::from(socket)));
+        let inner = inner.map_err(|error| BindError::Io { socket: path.clone(), error })?;
+        let (inner, places) = (LocalSocketListener::UdSocket(inner), Arc::clone(places));
+        Ok(Self { inner, socket: path, door: Door::Open, places, callers: TaskTracker::new(), lock: None })
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Accepts callers for ever, a task for each. A socket whose name was swept away gets it back.
@@ -118,17 +147,18 @@ impl Listener {
     }
 
     fn mend(&mut self) {
+        let Some(lock) = &self.lock else { return };
         if fs::symlink_metadata(&self.socket).is_ok() {
             return;
         }
         // The lock is ours already, and would keep us out ourselves.
-        let _ = self.lock.unlock();
+        let _ = lock.unlock();
         match bind(&self.socket, self.door) {
             Ok((inner, lock)) => {
                 warn!(socket = %self.socket.display(), "the socket was gone, and is back");
                 // The old one would take the new one's name along when it goes.
                 self.inner.do_not_reclaim_name_on_drop();
-                (self.inner, self.lock) = (inner, lock);
+                (self.inner, self.lock) = (inner, Some(lock));
             }
             Err(problem) => debug!("the socket is gone: {problem}"),
         }

@@ -88,6 +88,7 @@ const ROOMS: [Room; 17] = [
             PROTOCOL,
             "futures_util",
             "interprocess",
+            "rustix",
             "thiserror",
             "tokio",
             "tokio_util",
