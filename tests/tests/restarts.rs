@@ -81,7 +81,7 @@ fn kept_socket(home: &Home) -> UnixListener {
     socket
 }
 
-/// A daemon to which it is handed over: as descriptor 3, with the daemon's own number in the environment (sd_listen_fds(3)).
+/// A daemon to which it is handed over: as descriptor 3, with the daemon's own number in the environment (`sd_listen_fds(3)`).
 fn handed_over(home: &Home, socket: &UnixListener) -> Daemon {
     let daemon = home.daemon_command();
     let mut command = Command::new("/bin/bash");
