@@ -198,7 +198,7 @@ fn bind(socket: &Path, door: Door) -> Result<(LocalSocketListener, File), BindEr
         return Err(BindError::TooLong(socket.to_owned()));
     }
     if let Some(folder) = socket.parent() {
-        os::make_private_folder(folder).map_err(io)?;
+        os::make_private_folder(folder, door == Door::Open).map_err(io)?;
     }
     let lock = lock_beside(socket)?;
     // Whoever left this socket holds no lock any more, so it is dead.
