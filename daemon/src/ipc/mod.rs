@@ -7,4 +7,6 @@ mod listener;
 mod session;
 
 pub use listener::{BindError, Listener};
+#[cfg(fuzzing)]
+pub use session::fuzzing;
 pub use session::{Service, converse};
