@@ -257,7 +257,8 @@ impl From<Error> for Failure {
                 Self::new(ExitCode::Other, message).hint("name the right socket with --socket PATH")
             }
             Error::Protocol(why) => {
-                let message = format!("procurify-tokend answers what this command does not understand: {why}");
+                let message =
+                    format!("procurify-tokend answers what this command does not understand: {why}");
                 Self::new(ExitCode::Other, message).hint(SAME_RELEASE)
             }
         }
@@ -280,7 +281,8 @@ fn broken_connection(error: &io::Error) -> Failure {
 
 const STATUS: &str = "procurify-token status";
 const UPDATE_DAEMON: &str = "update procurify-tokend, then: procurify-token stop";
-const SAME_RELEASE: &str = "install the same release of both (--version tells each one's), then: procurify-token stop";
+const SAME_RELEASE: &str =
+    "install the same release of both (--version tells each one's), then: procurify-token stop";
 
 #[cfg(test)]
 mod tests {

@@ -85,7 +85,8 @@ fn ids_are_repeated_and_nothing_else_is_done_with_them() {
         let [low, high] = request_id.to_le_bytes();
         assert_eq!(peer.hear().unwrap()[4..9], [1, 2, low, high, 4]);
     }
-    let pipelined = [frame(1, 1, 5, &STATUS), frame(1, 1, 5, &STATUS), frame(1, 1, 6, &[3, 1, b'a'])].concat();
+    let pipelined =
+        [frame(1, 1, 5, &STATUS), frame(1, 1, 5, &STATUS), frame(1, 1, 6, &[3, 1, b'a'])].concat();
     for byte in pipelined {
         peer.send(&[byte]);
     }

@@ -52,7 +52,12 @@ fn an_old_client_is_served_as_it_always_was() {
     let listed = old(&["list"]).unwrap();
     let described = old(&["describe", "globex"]).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2);
-    assert_eq!(listed[1], described);
+    // But for the times, which are reckoned from a clock that runs on, and told to the millisecond.
+    let timeless = |credential: &Value| {
+        let of = |field: &str| credential[field].clone();
+        ["name", "client_id", "token_url", "added_at", "activity", "last_failure", "budget"].map(of)
+    };
+    assert_eq!(timeless(&listed[1]), timeless(&described));
     let ours = client.describe(&name("globex")).unwrap();
     assert_eq!(described["client_id"], ours.client_id.as_str());
     assert_eq!(described["token_url"], ours.token_url.as_str());
@@ -67,7 +72,10 @@ fn an_old_client_is_served_as_it_always_was() {
     let next = old(&["get", "acme"]).unwrap();
     assert_ne!(next["token"], got["token"]);
     let held = client.token(&name("acme")).unwrap();
-    assert_eq!(held.token.fingerprint(), next["fingerprint"].as_str().unwrap().parse::<Fingerprint>().unwrap());
+    assert_eq!(
+        held.token.fingerprint(),
+        next["fingerprint"].as_str().unwrap().parse::<Fingerprint>().unwrap()
+    );
     // Of one that is no longer held nothing follows.
     assert_eq!(old(&["invalidate", "acme", fingerprint]).unwrap(), "done");
     assert_eq!(old(&["get", "acme"]).unwrap()["token"], next["token"]);

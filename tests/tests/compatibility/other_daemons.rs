@@ -36,7 +36,9 @@ async fn a_daemon_of_another_version_is_told_from_an_older_and_a_newer_client() 
             let message = error.to_string();
             let Error::Version { oldest, newest } = error else { panic!("{error:?}") };
             assert_eq!((oldest, newest), range);
-            assert!(message.contains(&format!("the daemon speaks {said} of the protocol, this client version 1")));
+            assert!(
+                message.contains(&format!("the daemon speaks {said} of the protocol, this client version 1"))
+            );
             assert!(message.contains(older), "{message}");
         }
     }
@@ -46,7 +48,10 @@ async fn a_daemon_of_another_version_is_told_from_an_older_and_a_newer_client() 
     newer.saying(&["the daemon speaks versions 2 to 3", "\nhint: update procurify-token\n"]);
     daemon.says(Reply::of(0, 0, &[0, 0]));
     let older = home.command(["list"]).run().fails_with(1);
-    older.saying(&["the daemon speaks version 0", "\nhint: update procurify-tokend, then: procurify-token stop\n"]);
+    older.saying(&[
+        "the daemon speaks version 0",
+        "\nhint: update procurify-tokend, then: procurify-token stop\n",
+    ]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,13 +81,15 @@ async fn a_code_that_nobody_knows_is_treated_by_its_hundreds() {
         (65_535, RefusalClass::Internal, false, 1),
     ] {
         let body = [&[251][..], &code.to_le_bytes(), b"\x01\x02\x00\x03new\x07do that"].concat();
-        for error in daemon.errors(&home, Reply::of(1, 3, &body)).await {
+        let reply = Reply::of(1, 3, &body);
+        for error in daemon.errors(&home, reply.clone()).await {
             assert_eq!(error.is_transient(), is_transient, "{code}");
             let Error::Refused(refusal) = error else { panic!("{error:?}") };
             assert_eq!((refusal.code.number(), refusal.code.class()), (code, class));
             assert_eq!(refusal.retry_after, Some(Duration::from_secs(2)));
             assert_eq!((refusal.message.as_str(), refusal.advice.as_str()), ("new", "do that"));
         }
+        daemon.says(reply);
         let typed = home.command(["list"]).run().fails_with(exit_code);
         typed.saying(&["procurify-token: new", "hint: do that"]);
     }
@@ -115,7 +122,8 @@ async fn an_answer_that_nobody_knows_is_an_error_that_says_what_to_do() {
 
     daemon.says(Reply::of(1, 2, &[14]));
     let typed = home.command(["list"]).run().fails_with(1);
-    typed.saying(&["answers what this command does not understand", "hint: install the same release of both"]);
+    typed
+        .saying(&["answers what this command does not understand", "hint: install the same release of both"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,7 +221,7 @@ impl Reply {
 impl OtherDaemon {
     fn start(home: &Home) -> Self {
         let socket = home.socket();
-        fs::DirBuilder::new().mode(0o700).create(socket.parent().unwrap()).unwrap();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(socket.parent().unwrap()).unwrap();
         let listener = UnixListener::bind(socket).unwrap();
         let saying = Arc::new(Mutex::new(Saying::default()));
         let shared = Arc::clone(&saying);

@@ -61,9 +61,7 @@ pub(crate) fn request(named: &str) -> Request {
         },
         "remove" => Request::Remove { name: acme() },
         "stop" => Request::Stop,
-        "watch" => {
-            Request::Watch { name: acme(), seen: Some(u64::MAX), deadline: Duration::from_mins(1) }
-        }
+        "watch" => Request::Watch { name: acme(), seen: Some(u64::MAX), deadline: Duration::from_mins(1) },
         "watch.first" => Request::Watch { name: acme(), seen: None, deadline: Duration::MAX },
         "slots" => Request::Slots,
         "add-slot" => Request::AddSlot {
@@ -91,7 +89,9 @@ pub(crate) fn answer(named: &str) -> Answer {
     match named {
         "done" => Answer::Done,
         "token" => Answer::Token(grant()),
-        "credentials" => Answer::Credentials { page: vec![busy_credential(), barred_credential()], more: true },
+        "credentials" => {
+            Answer::Credentials { page: vec![busy_credential(), barred_credential()], more: true }
+        }
         "credential" => Answer::Credential(Box::new(busy_credential())),
         "status" => Answer::Status(Box::new(DaemonStatus {
             version: "0.1.0".into(),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use procurify_token_tests::protocol::codec::{self, DecodeError};
 use procurify_token_tests::protocol::frame::{FrameBuffer, HEAD, Kind, MAX_ANSWER, versions};
-use procurify_token_tests::protocol::{Answer, Refusal, RefusalClass, REQUEST_COUNT, Request};
+use procurify_token_tests::protocol::{Answer, REQUEST_COUNT, Refusal, RefusalClass, Request};
 
 use crate::values;
 

@@ -217,14 +217,13 @@ impl Caller {
             _ => {}
         }
         self.may_be_left |= ending == 1;
-        for _ in 0..100 {
+        // What could not be read for want of answers is read now.
+        self.settle().await;
+        while !self.unanswered.is_empty() {
             self.answer_all();
             self.settle().await;
-            if self.reader.is_none() {
-                break;
-            }
-            self.listen_for(SECOND * 10).await;
         }
+        self.listen_for(IDLE + FRAME).await;
         assert!(self.reader.is_none(), "a session ends");
         self.check();
         let ended = timeout(SECOND * 3, self.session).await;
@@ -236,7 +235,8 @@ impl Caller {
         let (mut due, mut rest) = (Due::default(), &self.sent[..]);
         loop {
             let length = rest.first_chunk().map(|field| u32::from_le_bytes(*field) as usize + 4);
-            let Some(length) = length.filter(|length| !(HEAD..=MAX_REQUEST).contains(length) || *length <= rest.len())
+            let Some(length) =
+                length.filter(|length| !(HEAD..=MAX_REQUEST).contains(length) || *length <= rest.len())
             else {
                 due.is_within_frame = !rest.is_empty();
                 return due;
@@ -275,12 +275,12 @@ impl Caller {
     fn check(&self) {
         let due = self.due();
         let heard = self.heard();
-        let (farewells, replies): (Vec<_>, Vec<_>) = heard.iter().partition(|heard| heard.is_farewell());
-        assert!(farewells.iter().all(|said| Some(**said) == due.farewell), "it was not to end like this");
+        let (farewells, replies): (Vec<Heard>, Vec<_>) = heard.iter().partition(|heard| heard.is_farewell());
+        assert!(farewells.iter().all(|said| Some(*said) == due.farewell), "it was not to end like this");
         assert!(farewells.len() <= 1 && heard.iter().rev().skip(1).all(|heard| !heard.is_farewell()));
         let mut open = due.replies;
         for reply in replies {
-            let count = open.entry(*reply).or_default();
+            let count = open.entry(reply).or_default();
             *count = count.checked_sub(1).expect("a reply that nobody waits for");
         }
         let is_over = self.reader.is_none() && !self.may_be_left;
@@ -373,4 +373,4 @@ async fn listen(reader: &mut Option<ReadHalf<DuplexStream>>, heard: &mut Vec<u8>
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MOST_SENT: usize = 256 * 1024;
+const MOST_SENT: usize = 16 * 1024;
