@@ -182,6 +182,12 @@ impl Caller {
     }
 
     async fn wait(&mut self, seconds: u64) {
+        self.spend(seconds);
+        self.listen_for(SECOND * u32::try_from(seconds).unwrap_or_default()).await;
+    }
+
+    /// Counts the time against the caller where it is its turn.
+    fn spend(&mut self, seconds: u64) {
         let is_its_turn = self.unanswered.len() < MOST_PENDING;
         self.unfinished = match self.due().is_within_frame {
             true if is_its_turn => self.unfinished + seconds,
@@ -190,11 +196,11 @@ impl Caller {
         };
         self.idle += if self.unanswered.is_empty() { seconds } else { 0 };
         self.may_be_left |= self.unfinished >= FRAME.as_secs() - 1 || self.idle >= IDLE.as_secs() - 10;
-        self.listen_for(SECOND * u32::try_from(seconds).unwrap_or_default()).await;
     }
 
     async fn turn_deaf(&mut self, seconds: u64) {
         self.may_be_left |= seconds >= FRAME.as_secs();
+        self.spend(seconds);
         sleep(Duration::from_secs(seconds)).await;
     }
 
@@ -287,7 +293,8 @@ impl Caller {
         if is_over && due.farewell.is_some() {
             assert!(!farewells.is_empty(), "it ended without saying why");
         } else if is_over {
-            assert!(open.values().all(|count| *count == 0), "a request was not answered");
+            let left: usize = open.values().sum();
+            assert!(left == 0, "{left} requests were not answered");
         }
         // What needs no driver is said at once, and in the order of the requests.
         if is_over {
