@@ -191,12 +191,12 @@ async fn a_frame_that_we_did_not_read_on_is_not_the_callers_fault() {
     for _ in 0..MOST_PENDING {
         replies.push(caller.driver.recv().await.unwrap().1);
     }
-    caller.stream.write_all(tail).await.unwrap();
     tokio::time::sleep(FRAME * 2).await;
     for reply in replies {
         reply.send(Ok(Answer::Done)).unwrap();
         assert!(matches!(caller.reply().await, Some((7, Ok(Answer::Done)))));
     }
+    caller.stream.write_all(tail).await.unwrap();
     assert!(caller.driver.recv().await.is_some(), "the last one arrives, too");
 }
 
