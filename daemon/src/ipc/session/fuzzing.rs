@@ -37,7 +37,10 @@ pub async fn conversation(script: &[u8]) {
                 let bytes: Vec<u8> = script.by_ref().take(length).collect();
                 caller.send(&bytes).await;
             }
-            3 => caller.send(&caller.last.repeat(usize::from(number()) * 2)).await,
+            3 => {
+                caller.cut = usize::MAX;
+                caller.send(&caller.last.repeat(usize::from(number()) * 2)).await;
+            }
             4 => caller.answer(number().into(), number()),
             5 => caller.wait([0, 1, 3, 9, 11, 60, 700][usize::from(number() % 7)]).await,
             6 => caller.turn_deaf(u64::from(number() % 12)).await,
@@ -76,7 +79,7 @@ type Reply = oneshot::Sender<Result<Answer, Refusal>>;
 
 impl Caller {
     fn new(settings: u8) -> Self {
-        let (stream, other_end) = tokio::io::duplex(1 << (settings >> 2 & 15));
+        let (stream, other_end) = tokio::io::duplex(32 << (settings >> 2 & 15));
         let (driver, requests) = Handle::in_hand();
         let lookup = Arc::new(Lookup::default());
         let frame = codec::encode_reply(0, &Ok(Answer::Done)).expect("it fits");
