@@ -2,6 +2,7 @@
 //! is bytes; nothing of our own crates comes between.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use procurify_token_tests::{Home, PATIENCE};
@@ -14,11 +15,17 @@ fn another_version_is_told_which_are_spoken_and_left() {
         // The kind and the body may be anything in another version.
         for (kind, body) in [(1, &STATUS[..]), (2, &[]), (3, &[1]), (9, &[0xff; 300]), (255, &[])] {
             let mut peer = Peer::connect(&home);
-            peer.send(&frame(version, kind, 0x0207, body));
+            // What follows is not looked at.
+            peer.send(&[frame(version, kind, 0x0207, body), frame(1, 1, 8, &STATUS)].concat());
             assert_eq!(peer.hear(), Some(frame(1, 0, 0x0207, &[1, 1])), "version {version}, kind {kind}");
-            assert_eq!(peer.hear(), None, "it is closed");
+            peer.stop_sending();
+            assert_eq!(peer.hear(), None, "version {version}, kind {kind}");
         }
     }
+    let mut peer = Peer::connect(&home);
+    peer.send(&frame(2, 1, 7, &STATUS));
+    assert!(peer.hear().is_some());
+    assert_eq!(peer.hear(), None, "it is the daemon that closes the connection");
     home.client().status().expect("everybody else is served");
 }
 
@@ -49,8 +56,13 @@ fn what_is_not_a_frame_of_a_client_is_malformed_and_the_connection_closed() {
         // What follows is not looked at.
         peer.send(&[&bytes[..], &frame(1, 1, 8, &STATUS)].concat());
         peer.refused(request_id, code, what);
+        peer.stop_sending();
         assert_eq!(peer.hear(), None, "{what}");
     }
+    let mut peer = Peer::connect(&home);
+    peer.send(&frame(1, 1, 7, &[]));
+    peer.refused(7, 100, "no body");
+    assert_eq!(peer.hear(), None, "it is the daemon that closes the connection");
     // The same without what was wrong with it is a request.
     let mut peer = Peer::connect(&home);
     peer.send(&with_description("x"));
@@ -119,6 +131,11 @@ impl Peer {
 
     fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
+    }
+
+    /// So that the daemon need not wait whether more is coming before it closes the connection.
+    fn stop_sending(&self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
     }
 
     /// The next frame; `None` where the daemon has closed the connection.

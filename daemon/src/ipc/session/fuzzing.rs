@@ -1,5 +1,6 @@
 //! A whole conversation for the fuzzer: a caller that follows any script, a driver that answers as the script says, and what the
-//! specification promises of it. It comes with the fuzzer's own `--cfg fuzzing`, and is in no program that anybody runs.
+//! specification promises of it. It comes with the fuzzer's own `--cfg fuzzing`, and is in no program that anybody runs. A little
+//! long: what was done and what may be heard of it are one account.
 
 use std::collections::HashMap;
 use std::future::pending;
