@@ -99,9 +99,9 @@ impl Handle {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Handle {
-    /// A handle whose requests arrive in the test's own hand.
+    /// A handle whose requests arrive in the hand of a test or of the fuzzer.
     pub(crate) fn in_hand() -> (Self, mpsc::Receiver<(Request, Reply)>) {
         let (commands, mut inbox) = mpsc::channel(MOST_COMMANDS);
         let (forward, hand) = mpsc::channel(MOST_COMMANDS);

@@ -9,4 +9,6 @@ mod session;
 
 pub use listener::{BindError, Door, Listener};
 pub use places::Places;
+#[cfg(fuzzing)]
+pub use session::fuzzing;
 pub use session::{Caller, Service, converse};

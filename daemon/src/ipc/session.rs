@@ -126,12 +126,16 @@ where
             let may_lose_patience = may_read && (is_within_frame || self.pending.is_empty());
             tokio::select! {
                 Some(reply) = self.pending.next() => {
+                    let began = Instant::now();
                     if self.send(&reply).await.is_err() {
                         return;
                     }
-                    if !is_within_frame {
-                        patience_ends = Instant::now() + IDLE;
-                    }
+                    // A frame does not arrive while nobody reads.
+                    patience_ends = match (is_within_frame, may_read) {
+                        (true, true) => patience_ends + began.elapsed(),
+                        (true, false) => Instant::now() + FRAME,
+                        (false, _) => Instant::now() + IDLE,
+                    };
                 }
                 count = self.stream.read(buffer.space()), if may_read => match count {
                     Ok(0) => is_open = false,
@@ -165,7 +169,7 @@ where
             let (request_id, request) = match buffer.next_frame() {
                 Ok(Some(frame)) => (frame.request_id, codec::decode_request(frame)),
                 Ok(None) => break,
-                Err(error) => return Err(self.part(error).await),
+                Err(error) => return Err(self.part(&farewell(error)).await),
             };
             progress = Progress::Some;
             match request {
@@ -173,10 +177,7 @@ where
                 Err(DecodeError::UnknownRequest) => {
                     self.send(&encode(request_id, &Err(explain::unknown_request()))).await?;
                 }
-                Err(_) => {
-                    self.send(&encode(request_id, &Err(explain::malformed()))).await?;
-                    return Err(Closed);
-                }
+                Err(_) => return Err(self.part(&encode(request_id, &Err(explain::malformed()))).await),
             }
         }
         Ok(progress)
@@ -266,14 +267,9 @@ where
         self.stream.write(&[]).now_or_never().is_some_and(|written| written.is_err())
     }
 
-    /// Says why the connection ends.
-    async fn part(&mut self, error: FrameError) -> Closed {
-        let farewell = match error {
-            FrameError::Version { request_id, .. } => Zeroizing::new(frame::versions(request_id).to_vec()),
-            FrameError::TooLong => encode(0, &Err(explain::too_large())),
-            FrameError::Malformed => encode(0, &Err(explain::malformed())),
-        };
-        let _ = self.send(&farewell).await;
+    /// Says why the connection ends, and ends it.
+    async fn part(&mut self, farewell: &[u8]) -> Closed {
+        let _ = self.send(farewell).await;
         // What the peer still sends is read and thrown away for a moment: closing a socket with unread bytes in it
         // would take the farewell away from under the peer.
         let _ = self.stream.shutdown().await;
@@ -297,6 +293,15 @@ fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answe
     let peer = Peer { uid: Some(account.uid), groups: account.groups, ..Peer::default() };
     let ruling = |verb| explain::ruling(verb, &access.grounds(&peer, verb, name));
     Ok(Answer::AccessExplained { uid: account.uid, rulings: Verb::ALL.map(ruling).into() })
+}
+
+/// What is said to whoever sends something that is not a frame.
+fn farewell(error: FrameError) -> Frame {
+    match error {
+        FrameError::Version { request_id, .. } => Zeroizing::new(frame::versions(request_id).to_vec()),
+        FrameError::TooLong => encode(0, &Err(explain::too_large())),
+        FrameError::Malformed => encode(0, &Err(explain::malformed())),
+    }
 }
 
 /// Resolves when the daemon stops, or when there is nobody left to say so.
@@ -334,5 +339,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How many requests of one connection may wait for the driver at once; further ones wait in the socket.
 const MOST_PENDING: usize = 256;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -196,6 +196,38 @@ async fn a_caller_that_waits_for_us_is_not_the_slow_one() {
     assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
 }
 
+/// Where as many requests are under way as may be, nobody reads what would complete a frame.
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_we_did_not_read_on_is_not_the_callers_fault() {
+    let mut visitor = Visitor::new(OWNER);
+    let request = codec::encode_request(7, &get()).unwrap();
+    let (head, tail) = request.split_at(5);
+    visitor.stream.write_all(&[&request.repeat(MOST_PENDING), head].concat()).await.unwrap();
+    let mut replies = Vec::new();
+    for _ in 0..MOST_PENDING {
+        replies.push(visitor.driver.recv().await.unwrap().1);
+    }
+    tokio::time::sleep(FRAME * 2).await;
+    for reply in replies {
+        reply.send(Ok(Answer::Done)).unwrap();
+        assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
+    }
+    visitor.stream.write_all(tail).await.unwrap();
+    assert!(visitor.driver.recv().await.is_some(), "the last one arrives, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_request_is_refused_though_more_is_on_its_way() {
+    let mut visitor = Visitor::new(OWNER);
+    let mut malformed = codec::encode_request(7, &Request::Status).unwrap().to_vec();
+    malformed.push(0);
+    malformed[0] += 1;
+    visitor.stream.write_all(&malformed).await.unwrap();
+    assert_eq!(visitor.refusal().await, RefusalCode::MALFORMED);
+    assert!(visitor.reply().await.is_none(), "nothing more is said");
+    visitor.stream.write_all(&malformed).await.expect("it may still finish its sentence");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_closed_but_not_one_that_waits_for_an_answer() {
     let began = Instant::now();
