@@ -30,7 +30,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, DEFAULT_CONFIG, Folders, KeyMemory, SecurityConfig};
 use crate::driver::{Control, Driver, Parts};
 use crate::guarded::{self, GuardedKey};
-use crate::ipc::{Listener, Service};
+use crate::ipc::{self, Listener, Service};
 use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
@@ -131,9 +131,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
         // Whoever comes while the driver finishes what it has begun is still served from the table.
         let ended = tokio::select! {
-            _ = join_all(listeners.iter_mut().map(|listener| listener.serve(Arc::clone(&service)))) => {
-                unreachable!("listeners serve for ever")
-            }
+            () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
             ended = end => ended,
         };
         // From here on the next daemon may open the vault and take the sockets' names.

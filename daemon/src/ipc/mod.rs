@@ -6,5 +6,5 @@
 mod listener;
 mod session;
 
-pub use listener::{BindError, Listener};
+pub use listener::{BindError, Listener, serve};
 pub use session::{Service, converse};
