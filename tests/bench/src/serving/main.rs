@@ -43,8 +43,12 @@ fn main() {
             ["--echo", socket, request, answer] => {
                 return floor::echo(socket, request.parse().expect("bytes"), answer.parse().expect("bytes"));
             }
+            // For a profiler: a daemon with ten tokens, until stdin ends.
+            ["--hold"] => return rows::hold(),
             _ => {
-                eprintln!("usage: serving [--idle-seconds N] [--only process|requests|idle|start|scale]");
+                eprintln!(
+                    "usage: serving [--idle-seconds N] [--only process|requests|idle|start|scale] [--hold]"
+                );
                 std::process::exit(2);
             }
         };

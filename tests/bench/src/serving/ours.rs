@@ -30,7 +30,7 @@ impl House {
 
     /// A daemon that has said `ready`.
     pub(crate) fn start(&self) -> Tokend {
-        let mut command = packaged(&self.home.daemon_command(), "procurify-tokend");
+        let mut command = self.installed("procurify-tokend");
         command.arg("--announce-ready").stdin(Stdio::null()).stdout(Stdio::piped());
         let log = fs::File::options().append(true).create(true).open(self.home.path().join("log"));
         let mut child = command.stderr(log.expect("a log")).spawn().expect("it can be run");
@@ -48,8 +48,22 @@ impl House {
 
     /// `procurify-token get acme`.
     pub(crate) fn get(&self) -> Command {
-        let mut command = packaged(&self.home.daemon_command(), "procurify-token");
+        let mut command = self.installed("procurify-token");
         command.args(["get", "acme"]);
+        command
+    }
+
+    /// A program as it is packaged, where it was built, in a copy as installing makes one: pages that a linker wrote here and there
+    /// are slower to come by than those of a file that was written from its beginning to its end.
+    fn installed(&self, name: &str) -> Command {
+        let copy = self.home.path().join(name);
+        if !copy.exists() {
+            let built = packaged_program(name).unwrap_or_else(|| program(name));
+            fs::copy(built, &copy).expect("there is room for it");
+        }
+        let like = self.home.daemon_command();
+        let mut command = Command::new(copy);
+        command.env_clear().envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
     }
 
@@ -133,14 +147,6 @@ pub(crate) fn run(command: &mut Command, stdin: &str) -> (Vec<u8>, Duration) {
 /// Whether the programs are as `packaging/build` makes them.
 pub(crate) fn are_packaged() -> bool {
     packaged_program("procurify-token").is_some() && packaged_program("procurify-tokend").is_some()
-}
-
-/// The same command with the program as it is packaged, where it was built.
-fn packaged(like: &Command, name: &str) -> Command {
-    let mut command = Command::new(packaged_program(name).unwrap_or_else(|| program(name)));
-    command.env_clear().current_dir(like.get_current_dir().expect("a home"));
-    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
 }
 
 fn packaged_program(name: &str) -> Option<PathBuf> {

@@ -40,6 +40,18 @@ pub(crate) fn measure(wanted: &Wanted) {
     }
 }
 
+/// Says where a daemon runs, and waits.
+pub(crate) fn hold() {
+    let house = House::new(10);
+    let daemon = house.start();
+    println!(
+        "export HOME={home} XDG_RUNTIME_DIR={home}/run XDG_CONFIG_HOME={home}/config PID={pid}",
+        home = house.home.path().display(),
+        pid = daemon.pid()
+    );
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
 /// The whole command, from its start to its end.
 fn process(house: &House, folder: &Path) {
     let programs = floor::compile(folder);
