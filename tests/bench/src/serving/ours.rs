@@ -106,7 +106,7 @@ impl Tokend {
     pub(crate) fn private_memory(&self) -> f64 {
         let rollup =
             fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).expect("Linux, as root");
-        rollup.lines().filter(|line| line.starts_with("Private_")).map(|line| number_in(line)).sum()
+        rollup.lines().filter(|line| line.starts_with("Private_")).map(number_in).sum()
     }
 
     /// How often its threads were put to sleep or pushed aside so far.

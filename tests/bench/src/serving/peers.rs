@@ -13,8 +13,8 @@ pub(crate) fn redis(folder: &Path, value: usize) -> Option<(Server, Exchange)> {
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
     let server = Server::start(command);
     let request = |words: &[&str]| {
-        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-        format!("*{}\r\n{words}", words.matches('$').count()).into_bytes()
+        let parts: Vec<_> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{}\r\n{}", words.len(), parts.concat()).into_bytes()
     };
     let value = "a".repeat(value);
     let answer = format!("${}\r\n{value}\r\n", value.len()).len();

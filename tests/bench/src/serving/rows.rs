@@ -116,7 +116,9 @@ fn requests(house: &House, folder: &Path) {
     servers.extend(redis.as_ref().map(|(server, _)| server.pid()));
 
     for (where_, core) in [("both on one core", 1), ("a core each", 0)] {
-        servers.iter().for_each(|server| pin(*server, Some(core)));
+        for server in &servers {
+            pin(*server, Some(core));
+        }
         pin_here(Some(1));
         let (mut ours, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
