@@ -132,9 +132,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
         // Whoever comes while the driver finishes what it has begun is still served from the table.
         let ended = tokio::select! {
-            _ = join_all(listeners.iter_mut().map(|listener| listener.serve(Arc::clone(&service)))) => {
-                unreachable!("listeners serve for ever")
-            }
+            () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
             ended = end => ended,
         };
         // From here on the next daemon may open the vault and take the sockets' names.

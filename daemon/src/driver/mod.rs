@@ -37,7 +37,7 @@ use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ use crate::explain;
 use crate::issuer::{Issued, TokenIssuer};
 use crate::lookup::{Lookup, Ready};
 use crate::os::sandbox::Confinement;
-use crate::refresh::{Action, Held, Keeper, Now, Policy, Refused, Ticket, Wait, Waiter};
+use crate::refresh::{Action, Held, Keeper, Moment, Now, Policy, Refused, Ticket, Wait, Waiter};
 use crate::vault::{Kept, PreparedSlot, Vault, VaultError};
 
 /// How sessions reach the driver.
@@ -302,9 +302,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// issued should not be lost.
     pub async fn run(mut self, mut controls: mpsc::Receiver<Control<I>>) {
         self.open_by_itself();
+        let mut rings_at = self.wake();
+        let mut alarm = pin!(C::nap(self.until(rings_at)));
         loop {
             self.perform();
-            let nap = self.nap();
+            // One that rings too early may: most of what happens does not change when the next thing is due.
+            let wake = self.wake();
+            if wake < rings_at {
+                alarm.set(C::nap(self.until(wake)));
+                rings_at = wake;
+            }
             tokio::select! {
                 // In this order, so that the same events in the same order lead to the same state. What comes back is
                 // no more than was sent; it cannot keep those out who ask.
@@ -318,7 +325,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 },
                 Some(event) = self.running.next() => self.come_back(event),
                 Some(command) = self.commands.recv() => self.take(command),
-                () = tokio::time::sleep(nap) => {}
+                () = &mut alarm => {
+                    rings_at = self.wake();
+                    alarm.set(C::nap(self.until(rings_at)));
+                }
             }
             let now = self.parts.clock.now();
             self.look_at_the_clocks(now);
@@ -345,10 +355,14 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.perform();
     }
 
-    /// A suspend or a changed clock is noticed within this time, whatever the Keeper expects.
-    fn nap(&self) -> Duration {
-        let now = self.parts.clock.boot();
-        self.keeper.next_wake().map_or(LONGEST_NAP, |wake| now.until(wake).min(LONGEST_NAP))
+    /// When to look at the time again: a changed clock is noticed within a minute, whatever the Keeper expects.
+    fn wake(&self) -> Moment {
+        let at_the_latest = self.parts.clock.boot() + LONGEST_NAP;
+        self.keeper.next_wake().map_or(at_the_latest, |wake| wake.min(at_the_latest))
+    }
+
+    fn until(&self, wake: Moment) -> Duration {
+        self.parts.clock.boot().until(wake)
     }
 
     /// Does what the Keeper says, in its order; what is to be kept is written first.
@@ -465,7 +479,7 @@ fn needs_the_vault(request: &Request) -> bool {
 /// How many requests may wait for the driver; further callers are told that it is busy.
 const MOST_COMMANDS: usize = 4096;
 const LEAST_CROWD: usize = 64;
-const LONGEST_NAP: Duration = Duration::from_secs(30);
+const LONGEST_NAP: Duration = Duration::from_mins(1);
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
 /// How long token requests that are out may hold up a stop.
 const LAST_WAIT: Duration = Duration::from_secs(5);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
 use interprocess::os::unix::uds_local_socket::tokio::Listener as UdSocket;
@@ -117,17 +118,16 @@ impl Listener {
         &self.socket
     }
 
-    /// Accepts callers for ever, a task for each. A socket whose name was swept away gets it back.
-    pub async fn serve<C: Clock>(&mut self, service: Arc<Service<C>>) {
+    /// Accepts callers for ever, a task for each.
+    async fn accept<C: Clock>(&self, service: &Arc<Service<C>>) {
         let mut is_failing = false;
         loop {
-            let accepted = tokio::time::timeout(SWEEP, self.inner.accept()).await;
-            match accepted {
-                Ok(Ok(stream)) => {
+            match self.inner.accept().await {
+                Ok(stream) => {
                     is_failing = false;
-                    self.receive(stream, &service).await;
+                    self.receive(stream, service).await;
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     // The system is out of descriptors or of memory: those who are being served will leave. Said once.
                     if !is_failing {
                         warn!(%error, "cannot accept a connection");
@@ -135,7 +135,6 @@ impl Listener {
                     is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                Err(_) => self.mend(),
             }
         }
     }
@@ -186,6 +185,18 @@ impl Listener {
     }
 }
 
+/// Serves at these sockets for ever. One whose name was swept away gets it back.
+pub async fn serve<C: Clock>(listeners: &mut [Listener], service: &Arc<Service<C>>) {
+    loop {
+        let accepting = join_all(listeners.iter().map(|listener| listener.accept(service)));
+        tokio::select! {
+            _ = accepting => {}
+            () = C::nap(SWEEP) => {}
+        }
+        listeners.iter_mut().for_each(Listener::mend);
+    }
+}
+
 async fn turn_away(mut stream: LocalSocketStream) {
     if let Ok(frame) = codec::encode_reply(0, &Err(explain::busy())) {
         let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(&frame)).await;
@@ -226,6 +237,6 @@ fn lock_beside(socket: &Path) -> Result<File, BindError> {
 }
 
 const LONGEST_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
-/// How often the listener looks whether its socket still has its name.
+/// How often to look whether the sockets still have their names.
 const SWEEP: Duration = Duration::from_mins(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ mod listener;
 mod places;
 mod session;
 
-pub use listener::{BindError, Door, Listener};
+pub use listener::{BindError, Door, Listener, serve};
 pub use places::Places;
 #[cfg(fuzzing)]
 pub use session::fuzzing;

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,23 +109,44 @@ where
     async fn run(&mut self) {
         let mut buffer = FrameBuffer::new(frame::MAX_REQUEST);
         let mut stopping = self.service.stopping.clone();
+        let mut stopped = pin!(stopped(&mut stopping));
         let mut is_open = true;
-        let mut look_at = Instant::now();
-        let mut patience_ends = Instant::now() + IDLE;
+        let now = Instant::now();
+        let (mut patience_ends, mut look_at) = (now + IDLE, now);
+        // It may ring too early, for whoever was served meanwhile has more time: to set it anew for each request would cost more
+        // than the request.
+        let mut alarm = pin!(tokio::time::sleep_until(patience_ends));
+        let mut has_begun = false;
         loop {
             let Ok(progress) = self.take_requests(&mut buffer).await else { return };
             if !is_open && self.pending.is_empty() {
                 return;
             }
             let is_within_frame = buffer.is_within_frame();
-            if progress == Progress::Some {
+            // A frame that has begun has a fixed time to arrive, however slowly it trickles in.
+            if progress == Progress::Some || has_begun {
                 patience_ends = Instant::now() + if is_within_frame { FRAME } else { IDLE };
             }
+            has_begun = false;
             let may_read = is_open && self.pending.len() < MOST_PENDING;
-            // Only where it is the caller's turn: not while it waits for us.
-            let may_lose_patience = may_read && (is_within_frame || self.pending.is_empty());
+            let alarm_at = match may_read {
+                // Only where it is the caller's turn: not while it waits for us.
+                true if is_within_frame || self.pending.is_empty() => Some(patience_ends),
+                true => None,
+                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place. Where we
+                // read no further, no end of input tells.
+                false => Some(look_at),
+            };
+            if let Some(at) = alarm_at
+                && at < alarm.deadline()
+            {
+                alarm.as_mut().reset(at);
+            }
             tokio::select! {
-                Some(reply) = self.pending.next() => {
+                // In the order of what costs least to ask; a caller that never rests cannot keep the first two out.
+                biased;
+                () = &mut stopped, if is_open => is_open = false,
+                Some(reply) = self.pending.next(), if !self.pending.is_empty() => {
                     let began = Instant::now();
                     if self.send(&reply).await.is_err() {
                         return;
@@ -141,22 +162,22 @@ where
                     Ok(0) => is_open = false,
                     Ok(count) => {
                         buffer.filled(count);
-                        // A frame that has begun has a fixed time to arrive, however slowly it trickles in.
-                        if !is_within_frame {
-                            patience_ends = Instant::now() + FRAME;
-                        }
+                        has_begun = !is_within_frame;
                     }
                     Err(_) => return,
                 },
-                () = stopped(&mut stopping), if is_open => is_open = false,
-                () = tokio::time::sleep_until(patience_ends), if may_lose_patience => return,
-                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place. Where we
-                // read no further, no end of input tells.
-                () = tokio::time::sleep_until(look_at), if !may_read => {
-                    if self.has_hung_up() {
+                () = &mut alarm, if alarm_at.is_some() => {
+                    let at = alarm_at.unwrap_or(patience_ends);
+                    let now = Instant::now();
+                    if now < at {
+                        alarm.as_mut().reset(at);
+                        continue;
+                    }
+                    if may_read || self.has_hung_up() {
                         return;
                     }
-                    look_at = Instant::now() + LOOK;
+                    look_at = now + LOOK;
+                    alarm.as_mut().reset(look_at);
                 }
             }
         }
@@ -169,7 +190,8 @@ where
             let (request_id, request) = match buffer.next_frame() {
                 Ok(Some(frame)) => (frame.request_id, codec::decode_request(frame)),
                 Ok(None) => break,
-                Err(error) => return Err(self.part(&farewell(error)).await),
+                // In a box: every conversation would have the room for it otherwise, and hardly one parts like this.
+                Err(error) => return Err(Box::pin(self.part(&farewell(error))).await),
             };
             progress = Progress::Some;
             match request {
@@ -177,7 +199,10 @@ where
                 Err(DecodeError::UnknownRequest) => {
                     self.send(&encode(request_id, &Err(explain::unknown_request()))).await?;
                 }
-                Err(_) => return Err(self.part(&encode(request_id, &Err(explain::malformed()))).await),
+                Err(_) => {
+                    let farewell = encode(request_id, &Err(explain::malformed()));
+                    return Err(Box::pin(self.part(&farewell)).await);
+                }
             }
         }
         Ok(progress)
@@ -229,7 +254,7 @@ where
             let wanted = wanted.filter(|_| reply.as_ref().is_err_and(is_dismissal));
             let now = service.clock.boot();
             match wanted.and_then(|name| service.lookup.find(&name, Duration::ZERO, now)) {
-                Some(held) => addressed(&held, request_id),
+                Some(held) => Zeroizing::new(addressed(&held, request_id)),
                 None => encode(request_id, &reply),
             }
         }));
@@ -280,7 +305,14 @@ where
     }
 
     async fn send(&mut self, frame: &[u8]) -> Result<(), Closed> {
-        match timeout(FRAME, self.stream.write_all(frame)).await {
+        // There is room for it, nearly always; then nobody has to watch the time.
+        let written = match self.stream.write(frame).now_or_never() {
+            Some(Ok(written)) if written == frame.len() => return Ok(()),
+            Some(Ok(written)) => written,
+            Some(Err(_)) => return Err(Closed),
+            None => 0,
+        };
+        match timeout(FRAME, self.stream.write_all(&frame[written..])).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Closed),
         }
@@ -314,8 +346,9 @@ fn is_dismissal(refusal: &Refusal) -> bool {
     [RefusalCode::BUSY, RefusalCode::STOPPING].contains(&refusal.code)
 }
 
-fn addressed(ready: &Ready, request_id: u16) -> Frame {
-    let mut reply = Zeroizing::new(ready.frame.to_vec());
+/// The program's allocator wipes it; to have it wiped twice takes longer than all the rest that is done for a `get`.
+fn addressed(ready: &Ready, request_id: u16) -> Vec<u8> {
+    let mut reply = ready.frame.to_vec();
     codec::readdress(&mut reply, request_id);
     reply
 }

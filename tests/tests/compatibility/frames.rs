@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
+use procurify_token_tests::protocol::REQUEST_COUNT;
 use procurify_token_tests::{Home, PATIENCE};
 
 #[test]
@@ -74,8 +75,9 @@ fn an_unknown_request_is_refused_and_the_connection_serves_on() {
     let home = Home::new(&[]);
     let _daemon = home.start();
     let mut peer = Peer::connect(&home);
+    let next = u8::try_from(REQUEST_COUNT).expect("it is written as one byte");
     let unknown: [&[u8]; 5] =
-        [&[25], &[25, 0, 1, 2, 3], &[250], &[251, 0, 1, 9], &[252, 0xff, 0xff, 0xff, 0xff]];
+        [&[next], &[next, 0, 1, 2, 3], &[250], &[251, 0, 1, 9], &[252, 0xff, 0xff, 0xff, 0xff]];
     for body in unknown {
         peer.send(&frame(1, 1, 7, body));
         peer.refused(7, 102, &format!("{body:?}"));

@@ -174,24 +174,28 @@ pub(crate) fn answer(named: &str) -> Answer {
             uid: 65_534,
             rulings: vec![Ruling { verb: Verb::Get, outcome: Outcome::Allowed, because: "rule 1".into() }],
         },
-        "findings" => Answer::Findings(vec![
-            Finding {
-                severity: Severity::Problem,
-                area: Area::Files,
-                subject: "/home/anna/vault".into(),
-                found: "others may read it".into(),
-                mend: "chmod 600 /home/anna/vault".into(),
-            },
-            Finding {
-                severity: Severity::Fine,
-                area: Area::Credentials,
-                subject: "acme".into(),
-                found: "a token is held".into(),
-                mend: String::new(),
-            },
-        ]),
+        "findings" => Answer::Findings(findings()),
         other => panic!("nobody says what the answer {other} means"),
     }
+}
+
+fn findings() -> Vec<Finding> {
+    vec![
+        Finding {
+            severity: Severity::Problem,
+            area: Area::Files,
+            subject: "/home/anna/vault".into(),
+            found: "others may read it".into(),
+            mend: "chmod 600 /home/anna/vault".into(),
+        },
+        Finding {
+            severity: Severity::Fine,
+            area: Area::Credentials,
+            subject: "acme".into(),
+            found: "a token is held".into(),
+            mend: String::new(),
+        },
+    ]
 }
 
 pub(crate) fn refusal(named: &str) -> Refusal {

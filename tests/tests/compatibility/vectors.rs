@@ -23,7 +23,7 @@ fn every_vector_is_read_as_what_it_means_and_written_as_it_is() {
                 let written = |request| codec::encode_request(ID, request).unwrap().to_vec();
                 (written(&read), written(&meant), shown)
             }
-            ("answer", named) => reply(&file, read, Ok(values::answer(named))),
+            ("answer", named) => reply(&file, read, &Ok(values::answer(named))),
             ("refusal.bare", _) => {
                 let Message::Reply(Err(refusal)) = read else { panic!("{file} is no refusal") };
                 assert_eq!((refusal.code.number(), refusal.code.label()), (65_535, "unknown"));
@@ -36,7 +36,7 @@ fn every_vector_is_read_as_what_it_means_and_written_as_it_is() {
                 assert_eq!(versions(ID)[..], bytes);
                 continue;
             }
-            (refused, _) => reply(&file, read, Err(values::refusal(refused))),
+            (refused, _) => reply(&file, read, &Err(values::refusal(refused))),
         };
         assert_eq!(written, bytes, "{file} is not written as it was read");
         assert_eq!(meant, bytes, "{file} means something else");
@@ -129,14 +129,14 @@ fn read(file: &str, bytes: &[u8]) -> Message {
 /// A message as it was read and written again, what it should mean as it is written, and both as they are shown.
 type Compared = (Vec<u8>, Vec<u8>, (String, String));
 
-fn reply(file: &str, read: Message, meant: Result<Answer, Refusal>) -> Compared {
+fn reply(file: &str, read: Message, meant: &Result<Answer, Refusal>) -> Compared {
     let Message::Reply(read) = read else { panic!("{file} is no reply") };
-    if let (Ok(read), Ok(meant)) = (&read, &meant) {
+    if let (Ok(read), Ok(meant)) = (&read, meant) {
         assert_eq!(number(read), number(meant), "{file}");
     }
     let shown = (format!("{read:?}"), format!("{meant:?}"));
     let written = |reply| codec::encode_reply(ID, reply).unwrap().to_vec();
-    (written(&read), written(&meant), shown)
+    (written(&read), written(meant), shown)
 }
 
 /// The head of a frame, with another body.

@@ -43,7 +43,7 @@ const ROOMS: [Room; 17] = [
     Room {
         name: "clock",
         knows: &["refresh::Moment", "refresh::Now"],
-        crates: &["boot_time", "chrono", "rustix"],
+        crates: &["boot_time", "chrono", "rustix", "tokio"],
     },
     Room {
         name: "config",
