@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use super::places::{Places, Standing};
 use super::session::{Caller, Service, converse};
 use crate::access::{LookAt, Peer};
+use crate::audit::Keep;
 use crate::clock::Clock;
 use crate::{explain, os};
 
@@ -134,8 +135,8 @@ impl Listener {
         let peer = Peer { uid, pid, groups, ..Peer::default() };
         let access = Arc::clone(&service.access.borrow());
         let standing = if access.may_know(&peer) { Standing::Known } else { Standing::Stranger };
-        let process =
-            (access.looks_at(&peer) != LookAt::default()).then(|| os::Process::of_peer(socket, pid));
+        let is_looked_at = access.looks_at(&peer) != LookAt::default() || service.audit.keep() != Keep::Off;
+        let process = is_looked_at.then(|| os::Process::of_peer(socket, pid));
         let service = Arc::clone(service);
         let Some(place) = self.places.take(uid, standing) else {
             debug!(uid = peer.uid, pid = peer.pid, "turned away: every place is taken");

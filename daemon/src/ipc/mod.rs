@@ -6,6 +6,7 @@
 mod listener;
 mod places;
 mod session;
+mod witness;
 
 pub use listener::{BindError, Door, Listener};
 pub use places::Places;

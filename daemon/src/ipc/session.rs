@@ -13,13 +13,15 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
-use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
+use procurify_token_protocol::{Answer, AuditFilter, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
+use super::witness::Act;
 use crate::access::{Access, LookAt, Peer};
+use crate::audit::{self, Keep, Noted, Who};
 use crate::clock::Clock;
 use crate::driver::{Handle, Upload};
 use crate::explain;
@@ -43,6 +45,8 @@ pub struct Service<C> {
     pub uploads: Arc<Semaphore>,
     /// True once nothing more is answered.
     pub stopping: watch::Receiver<bool>,
+    /// Where it is noted who gets and does what.
+    pub audit: audit::Handle,
 }
 
 /// Talks with one caller until it leaves, errs, or keeps silent for too long.
@@ -54,7 +58,12 @@ where
     let Caller { peer, process } = caller;
     let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
     let (pending, uploading) = (FuturesUnordered::new(), None);
-    let mut session = Session { stream, peer, process, program, service, pending, uploading };
+    let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
+    let caller = match &process {
+        Some(process) if service.audit.keep() != Keep::Off => Who { process: process.id(), ..caller },
+        _ => caller,
+    };
+    let mut session = Session { stream, peer, process, program, caller, service, pending, uploading };
     session.run().await;
 }
 
@@ -83,6 +92,8 @@ struct Session<S, C> {
     process: Option<Arc<Process>>,
     /// What the process ran when it connected.
     program: Option<PathBuf>,
+    /// Who that is in an audit record, but for what has to be looked at.
+    caller: Who,
     service: Arc<Service<C>>,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
     /// What was uploaded so far, and the right to.
@@ -187,14 +198,23 @@ where
         let looked = self.look(&access);
         let peer = looked.as_ref().unwrap_or(&self.peer);
         let Ok(scope) = access.judge(peer, &request) else {
+            self.service.note_denial(&self.caller, &request, || self.who());
             return self.send(&encode(request_id, &Err(explain::denied()))).await;
         };
         if let Request::Get { name, min_ttl, .. } = &request
             && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
         {
+            let noted = self.service.note_get(&self.caller, name, ready.fingerprint, || self.who());
             let mut reply = Zeroizing::new(ready.frame.to_vec());
             codec::readdress(&mut reply, request_id);
-            return self.send(&reply).await;
+            if matches!(noted, Noted::Done) {
+                return self.send(&reply).await;
+            }
+            self.pending.push(Box::pin(async move {
+                let is_settled = noted.is_settled().await;
+                if is_settled { reply } else { encode(request_id, &Err(explain::not_audited())) }
+            }));
+            return Ok(());
         }
         let request = match request {
             Request::Upload(piece) => {
@@ -210,6 +230,21 @@ where
                 }));
                 return Ok(());
             }
+            Request::AuditShow { after, filter, deadline } => {
+                let audit = self.service.audit.clone();
+                self.pending.push(Box::pin(async move {
+                    encode(request_id, &shown(&audit, after, filter, deadline).await)
+                }));
+                return Ok(());
+            }
+            Request::AuditVerify => {
+                let audit = self.service.audit.clone();
+                self.pending.push(Box::pin(async move {
+                    let verified = audit.verify().await.map(Answer::AuditVerified);
+                    encode(request_id, &verified.map_err(|error| explain::unreadable_audit(&error)))
+                }));
+                return Ok(());
+            }
             request => request,
         };
         let upload = match request {
@@ -219,13 +254,35 @@ where
             }
             _ => None,
         };
-        let (driver, peer) = (self.service.driver.clone(), peer.clone());
-        self.pending.push(Box::pin(async move {
+        let (service, peer, act) = (Arc::clone(&self.service), peer.clone(), Act::of(&request));
+        let is_of_note = act.is_of_note() && service.audit.keep() != Keep::Off;
+        let who = Arc::new(if is_of_note { self.who() } else { Who::default() });
+        let is_deed = act.is_deed() && is_of_note;
+        let answered = async move {
             // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
             let (upload, _permit) = upload.unzip();
-            encode(request_id, &driver.ask_about(request, upload, peer, scope).await)
-        }));
+            let answer = service.driver.ask_about(request, upload, peer, scope);
+            let answer = if is_of_note { service.witnessed(act, who, answer).await } else { answer.await };
+            encode(request_id, &answer)
+        };
+        if is_deed {
+            // Its record is written whether or not anybody is left to be answered.
+            let done = tokio::spawn(answered);
+            let gone =
+                move |_| encode(request_id, &Err(explain::internal("the daemon failed over this request")));
+            self.pending.push(Box::pin(async move { done.await.unwrap_or_else(gone) }));
+        } else {
+            self.pending.push(Box::pin(answered));
+        }
         Ok(())
+    }
+
+    /// The caller as an audit record names it, looked at now.
+    fn who(&self) -> Who {
+        let process = self.process.as_ref().zip(self.service.onlooker.as_ref());
+        let os::Seen { program, unit } =
+            process.map(|(process, onlooker)| onlooker.look(process)).unwrap_or_default();
+        Who { program, unit, ..self.caller.clone() }
     }
 
     /// The caller as it is now, as far as the rules look at it.
@@ -292,6 +349,29 @@ fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answe
     Ok(Answer::AccessExplained { uid: account.uid, rulings: Verb::ALL.map(ruling).into() })
 }
 
+/// Audit records, once there are some.
+async fn shown(
+    audit: &audit::Handle,
+    after: Option<u64>,
+    filter: AuditFilter,
+    deadline: Duration,
+) -> Result<Answer, Refusal> {
+    let AuditFilter { credential, user, since } = filter;
+    let uid = match user {
+        Some(user) => {
+            let name = user.clone();
+            // A name service may be far away.
+            let account = tokio::task::spawn_blocking(move || os::account(&name)).await.ok().flatten();
+            Some(account.ok_or_else(|| explain::unknown_user(&user))?.uid)
+        }
+        None => None,
+    };
+    let filter = audit::Filter { credential, uid, since };
+    let shown = audit.show(after, filter, deadline.min(LONGEST_SHOW)).await;
+    let (lines, next, more) = shown.map_err(|error| explain::unreadable_audit(&error))?;
+    Ok(Answer::AuditRecords { lines, next, more })
+}
+
 /// Resolves when the daemon stops, or when there is nobody left to say so.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -309,6 +389,8 @@ fn encode(request_id: u16, reply: &Result<Answer, Refusal>) -> Frame {
 const FRAME: Duration = Duration::from_secs(10);
 /// How long a connection may rest without any request in progress.
 const IDLE: Duration = Duration::from_mins(10);
+/// How long somebody may wait for the next audit record.
+const LONGEST_SHOW: Duration = Duration::from_mins(1);
 /// How often to look whether a caller that says nothing more is still there.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a peer that is turned away may still finish its sentence.
