@@ -13,13 +13,13 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
-use procurify_token_protocol::{Answer, AuditFilter, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
+use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use super::witness::Act;
+use super::witness::{self, Act};
 use crate::access::{Access, LookAt, Peer};
 use crate::audit::{self, Keep, Noted, Who};
 use crate::clock::Clock;
@@ -230,18 +230,10 @@ where
                 }));
                 return Ok(());
             }
-            Request::AuditShow { after, filter, deadline } => {
+            Request::AuditShow { .. } | Request::AuditVerify => {
                 let audit = self.service.audit.clone();
                 self.pending.push(Box::pin(async move {
-                    encode(request_id, &shown(&audit, after, filter, deadline).await)
-                }));
-                return Ok(());
-            }
-            Request::AuditVerify => {
-                let audit = self.service.audit.clone();
-                self.pending.push(Box::pin(async move {
-                    let verified = audit.verify().await.map(Answer::AuditVerified);
-                    encode(request_id, &verified.map_err(|error| explain::unreadable_audit(&error)))
+                    encode(request_id, &witness::records(&audit, request).await)
                 }));
                 return Ok(());
             }
@@ -349,29 +341,6 @@ fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answe
     Ok(Answer::AccessExplained { uid: account.uid, rulings: Verb::ALL.map(ruling).into() })
 }
 
-/// Audit records, once there are some.
-async fn shown(
-    audit: &audit::Handle,
-    after: Option<u64>,
-    filter: AuditFilter,
-    deadline: Duration,
-) -> Result<Answer, Refusal> {
-    let AuditFilter { credential, user, since } = filter;
-    let uid = match user {
-        Some(user) => {
-            let name = user.clone();
-            // A name service may be far away.
-            let account = tokio::task::spawn_blocking(move || os::account(&name)).await.ok().flatten();
-            Some(account.ok_or_else(|| explain::unknown_user(&user))?.uid)
-        }
-        None => None,
-    };
-    let filter = audit::Filter { credential, uid, since };
-    let shown = audit.show(after, filter, deadline.min(LONGEST_SHOW)).await;
-    let (lines, next, more) = shown.map_err(|error| explain::unreadable_audit(&error))?;
-    Ok(Answer::AuditRecords { lines, next, more })
-}
-
 /// Resolves when the daemon stops, or when there is nobody left to say so.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -389,8 +358,6 @@ fn encode(request_id: u16, reply: &Result<Answer, Refusal>) -> Frame {
 const FRAME: Duration = Duration::from_secs(10);
 /// How long a connection may rest without any request in progress.
 const IDLE: Duration = Duration::from_mins(10);
-/// How long somebody may wait for the next audit record.
-const LONGEST_SHOW: Duration = Duration::from_mins(1);
 /// How often to look whether a caller that says nothing more is still there.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a peer that is turned away may still finish its sentence.

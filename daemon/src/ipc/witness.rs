@@ -6,15 +6,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use procurify_token_protocol::{
     Answer, CredentialName, ExportProof, Fingerprint, NewSlot, Refusal, Request, SlotId, UnlockWith,
 };
 
 use super::session::Service;
-use crate::audit::{DENIED, Event, Keep, Noted, Who};
+use crate::audit::{self, DENIED, Event, Keep, Noted, Who};
 use crate::clock::Clock;
-use crate::explain;
+use crate::{explain, os};
 
 /// What a request is to the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,6 +210,27 @@ impl<C: Clock> Service<C> {
     }
 }
 
+/// Audit records, once there are some, or whether they are as they were.
+pub(super) async fn records(audit: &audit::Handle, request: Request) -> Result<Answer, Refusal> {
+    let unreadable = |error| explain::unreadable_audit(&error);
+    let Request::AuditShow { after, filter, deadline } = request else {
+        return audit.verify().await.map(Answer::AuditVerified).map_err(unreadable);
+    };
+    let uid = match filter.user {
+        Some(user) => {
+            let name = user.clone();
+            // A name service may be far away.
+            let account = tokio::task::spawn_blocking(move || os::account(&name)).await.ok().flatten();
+            Some(account.ok_or_else(|| explain::unknown_user(&user))?.uid)
+        }
+        None => None,
+    };
+    let filter = audit::Filter { credential: filter.credential, uid, since: filter.since };
+    let shown = audit.show(after, filter, deadline.min(LONGEST_SHOW)).await;
+    let (lines, next, more) = shown.map_err(unreadable)?;
+    Ok(Answer::AuditRecords { lines, next, more })
+}
+
 fn token_in(answer: &Answer) -> Option<Fingerprint> {
     match answer {
         Answer::Token(grant) => Some(grant.token.fingerprint()),
@@ -231,3 +253,5 @@ fn told(answer: &Answer) -> Option<String> {
 const OK: &str = "ok";
 /// About to be done.
 const ASKED: &str = "asked";
+/// How long somebody may wait for the next record.
+const LONGEST_SHOW: Duration = Duration::from_mins(1);
