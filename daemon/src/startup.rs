@@ -156,6 +156,7 @@ async fn serve(
     drop(lock);
     let callers: Vec<_> = listeners.into_iter().map(Listener::close).collect();
     let _ = stopping.send(true);
+    service.audit.wind_down();
     let _ = timeout(GOOD_BYE, join_all(callers.iter().map(TaskTracker::wait))).await;
     match ended {
         Ok(Ok(outcome)) => outcome,

@@ -118,7 +118,7 @@ fn whatever_hands_do_to_the_files_the_first_record_that_is_amiss_is_named() {
     let good = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     let last = lines.len();
-    let joined = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let joined = |lines: &[&str]| lines.join("\n") + if lines.is_empty() { "" } else { "\n" };
     let without = |at: usize| joined(&[&lines[..at], &lines[at + 1..]].concat());
     let mut swapped = lines.clone();
     swapped.swap(5, 6);
@@ -162,7 +162,7 @@ fn whatever_hands_do_to_the_files_the_first_record_that_is_amiss_is_named() {
     let good = fs::read_to_string(&file).unwrap();
     let last = good.lines().count();
     for (what, text, record) in [
-        ("cut off", good.lines().take(last - 1).map(|line| format!("{line}\n")).collect(), last),
+        ("cut off", joined(&good.lines().take(last - 1).collect::<Vec<_>>()), last),
         ("doubled at its end", format!("{good}{}\n", good.lines().last().unwrap()), last + 1),
         ("changed", good.replacen("invalidate", "validate", 1), 5),
     ] {

@@ -7,10 +7,12 @@
 //!
 //! One process at a time writes: it holds a lock on `head`. What a record says is not known here. Neither is when to write.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -47,7 +49,7 @@ struct Open {
 }
 
 impl Journal {
-    /// Opens what there is, or begins. Waits while another process writes. With it come the records that have to be said first:
+    /// Opens what there is, or begins. Waits a little while another process writes. With it come the records that have to be said first:
     /// what was amiss.
     pub(super) fn open(
         folder: &Path,
@@ -58,7 +60,7 @@ impl Journal {
         create_folders(folder).map_err(|failure| failure.cause)?;
         os::make_private_folder(folder)?;
         let mut head_file = open_or_create(&folder.join(HEAD))?;
-        head_file.lock()?;
+        lock(&head_file)?;
         let mut text = Vec::new();
         head_file.read_to_end(&mut text)?;
         let slots: Vec<_> = text.chunks(SLOT).take(2).map(|slot| Head::read(slot, &key)).collect();
@@ -259,6 +261,18 @@ impl Open {
     }
 }
 
+/// A daemon that ends may still be writing its last records. One that stays is not waited for.
+fn lock(head_file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match head_file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Ok(()),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "another daemon writes its records there"))
+}
+
 /// The files with the numbers of their first records, in their order.
 pub(super) fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let entries = match fs::read_dir(folder) {
@@ -303,6 +317,8 @@ fn everything(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-pub(super) const HEAD: &str = "head";
+const HEAD: &str = "head";
+const LOCK_TRIES: u32 = 150;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// No daemon has written so many records.
 const ABSURD: u64 = 1 << 53;

@@ -133,6 +133,8 @@ struct Shared {
     inbox: Inbox,
     /// The number of the last record.
     news: watch::Sender<u64>,
+    /// True once nobody is to wait for one any more.
+    stopping: watch::Sender<bool>,
     /// What a person should know.
     trouble: Mutex<Vec<String>>,
 }
@@ -209,8 +211,9 @@ pub fn start(settings: Settings, clock: impl Clock) -> std::io::Result<Thread> {
     if settings.keep == Keep::Off {
         return Ok(Thread { handle: Handle(None), running: None });
     }
-    let news = watch::channel(0).0;
-    let shared = Arc::new(Shared { settings, inbox: Inbox::default(), news, trouble: Mutex::default() });
+    let (news, stopping) = (watch::channel(0).0, watch::channel(false).0);
+    let (inbox, trouble) = (Inbox::default(), Mutex::default());
+    let shared = Arc::new(Shared { settings, inbox, news, stopping, trouble });
     let handle = Handle(Some(Arc::clone(&shared)));
     let writer = writer::Writer::new(shared, clock);
     let running = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
@@ -297,6 +300,13 @@ impl Handle {
         }
     }
 
+    /// Nobody waits for a further record any more.
+    pub fn wind_down(&self) {
+        if let Some(shared) = &self.0 {
+            shared.stopping.send_replace(true);
+        }
+    }
+
     /// What a person should know.
     pub fn warnings(&self) -> Vec<String> {
         self.0.as_ref().map(|shared| shared.trouble().clone()).unwrap_or_default()
@@ -313,7 +323,7 @@ impl Handle {
         patience: Duration,
     ) -> Result<(Vec<String>, u64, bool), ReadError> {
         let shared = self.0.as_ref().ok_or(ReadError::Off)?;
-        let mut news = shared.news.subscribe();
+        let (mut news, mut stopping) = (shared.news.subscribe(), shared.stopping.subscribe());
         let mut after = after;
         let patience = tokio::time::sleep(patience);
         tokio::pin!(patience);
@@ -331,6 +341,7 @@ impl Handle {
             after = after.max(Some(next));
             tokio::select! {
                 said = news.wait_for(|last| *last > next) => if said.is_err() { return Ok((lines, next, more)) },
+                _ = stopping.wait_for(|stopping| *stopping) => return Ok((lines, next, more)),
                 () = &mut patience => return Ok((lines, next, more)),
             }
         }
