@@ -322,3 +322,135 @@ const LOCK_TRIES: u32 = 150;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// No daemon has written so many records.
 const ABSURD: u64 = 1 << 53;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::super::reading::{Snapshot, verify};
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use tempfile::TempDir;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    struct Desk {
+        folder: TempDir,
+        key: Arc<AuditKey>,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+            Self { folder, key: Arc::new(AuditKey::for_tests()) }
+        }
+
+        fn open(&self) -> (Journal, Vec<String>) {
+            let limits = Limits { file_size: 2000, files: 3 };
+            let (journal, notes) =
+                Journal::open(self.folder.path(), limits, Arc::clone(&self.key), NOW).unwrap();
+            (journal, notes.into_iter().map(|note| note.act).collect())
+        }
+
+        /// The first record that is amiss.
+        fn amiss(&self, journal: &Journal) -> Option<u64> {
+            let (head, ends_well) = (journal.head(), journal.ends_where_it_should());
+            let snapshot = Snapshot { key: None, is_open: true, head, ends_well };
+            verify(self.folder.path(), &self.key, &snapshot).unwrap().broken.map(|broken| broken.record)
+        }
+    }
+
+    fn write(journal: &mut Journal, count: usize) {
+        let mut records = vec![Record::new("get", NOW); count];
+        let (written, outcome) = journal.write(&mut records, NOW);
+        assert_eq!((written, outcome.is_ok()), (count, true));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_before_the_head_follows_is_gone_on_from() {
+        let desk = Desk::new();
+        let (mut journal, notes) = desk.open();
+        assert!(notes.is_empty() && desk.amiss(&journal).is_none());
+        for round in 1..6 {
+            write(&mut journal, 3);
+            if round % 2 == 0 {
+                journal.write_head().unwrap();
+            }
+            let last = journal.head().last;
+            drop(journal);
+            let (again, notes) = desk.open();
+            assert_eq!((again.head().last, notes.len(), desk.amiss(&again)), (last, 0, None), "{round}");
+            journal = again;
+        }
+    }
+
+    #[test]
+    fn the_oldest_files_go_and_are_not_missed_and_others_are() {
+        let desk = Desk::new();
+        let (mut journal, _) = desk.open();
+        write(&mut journal, 200);
+        journal.write_head().unwrap();
+        let kept = files(desk.folder.path()).unwrap();
+        assert_eq!((kept.len(), journal.head().first), (3, kept[0].0));
+        assert!(kept[0].0 > 1 && desk.amiss(&journal).is_none());
+        let aside = desk.folder.path().join("aside");
+        for at in 0..3 {
+            fs::rename(&kept[at].1, &aside).unwrap();
+            assert_eq!(desk.amiss(&journal), Some(kept[at].0), "without file {at}");
+            fs::rename(&aside, &kept[at].1).unwrap();
+        }
+        fs::rename(&kept[1].1, &aside).unwrap();
+        fs::rename(&kept[0].1, &kept[1].1).unwrap();
+        fs::rename(&aside, &kept[0].1).unwrap();
+        assert_eq!(desk.amiss(&journal), Some(kept[0].0), "exchanged");
+    }
+
+    #[test]
+    fn an_end_that_was_cut_off_is_missed_after_a_start_whatever_is_written_then() {
+        let desk = Desk::new();
+        let (mut journal, _) = desk.open();
+        write(&mut journal, 5);
+        journal.write_head().unwrap();
+        drop(journal);
+        let (_, path) = files(desk.folder.path()).unwrap().pop().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let short: Vec<_> = text.lines().take(4).collect();
+        fs::write(&path, short.join("\n") + "\n").unwrap();
+        let (mut journal, _) = desk.open();
+        assert_eq!(desk.amiss(&journal), Some(5));
+        write(&mut journal, 5);
+        journal.write_head().unwrap();
+        assert_eq!((desk.amiss(&journal), journal.head().last), (Some(5), 11));
+        // An older head says less, and is not believed for long: what follows it is there.
+        drop(journal);
+        fs::remove_file(desk.folder.path().join(HEAD)).unwrap();
+        let (mut journal, notes) = desk.open();
+        assert_eq!(notes, [UNSURE]);
+        let mut records = vec![Record::new(UNSURE, NOW)];
+        assert_eq!(journal.write(&mut records, NOW).0, 1);
+        assert_eq!(desk.amiss(&journal), Some(5));
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_begun_anew() {
+        let desk = Desk::new();
+        let (mut journal, _) = desk.open();
+        write(&mut journal, 2);
+        let (first, path) = files(desk.folder.path()).unwrap().pop().unwrap();
+        fs::remove_file(path).unwrap();
+        write(&mut journal, 2);
+        assert_eq!(files(desk.folder.path()).unwrap().len(), 1);
+        assert_eq!(desk.amiss(&journal), Some(first));
+    }
+
+    #[test]
+    fn two_daemons_do_not_write_one_journal() {
+        let desk = Desk::new();
+        let (journal, _) = desk.open();
+        let limits = Limits { file_size: 2000, files: 3 };
+        let other = Journal::open(desk.folder.path(), limits, Arc::clone(&desk.key), NOW);
+        assert!(other.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+        drop(journal);
+        desk.open();
+    }
+}
