@@ -264,6 +264,8 @@ fn a_new_vault_key_leaves_the_chain_as_it_was_and_what_happens_while_locked_is_w
     // Another vault's key verifies nothing here, and that is said.
     fs::remove_file(home.data_folder().join("vault.audit-key")).unwrap();
     let _daemon = home.start();
+    // Showing waits until the files are open.
+    let _ = shown(&home, &[]);
     let status = home.command(["status"]).run().succeeds().stdout;
     assert!(status.contains("The key of the audit records is a new one"), "{status}");
     let _ = amiss(&home, 1, "under another key");
@@ -281,18 +283,25 @@ fn a_full_disk_stops_nobody_and_what_is_lost_is_counted() {
     home.enrol("acme");
     deeds(&home, 1);
     let filler = disk.fill();
-    deeds(&home, 400);
+    // What room is left in the last page of the file is used up first, by records of what is lost as well.
+    let is_told = (1..100_u64).find(|_| {
+        deeds(&home, 20);
+        let _ = shown(&home, &[]);
+        let told = home.command(["status"]).run().succeeds().stdout;
+        told.contains("Audit records cannot be written") && told.contains("lost so far")
+    });
+    let done = 2 + 20 * is_told.expect("status warns");
     let _ = home.command(["get", "acme"]).run().succeeds();
-    let told = home.command(["status"]).run().succeeds().stdout;
-    assert!(told.contains("Audit records cannot be written") && told.contains("lost so far"), "{told}");
     fs::remove_file(filler).unwrap();
     deeds(&home, 1);
     let _ = verified(&home);
     let records = shown(&home, &[]);
-    let gap = records.iter().find(|record| record["act"] == "gap").expect("a record says what is lost");
+    let gaps = records.iter().filter(|record| record["act"] == "gap");
     let deeds = records.iter().filter(|record| record["act"] == "invalidate").count() as u64;
-    let lost = gap["lost"].as_u64().unwrap();
-    assert!(lost > 0 && deeds + lost >= 402, "{deeds} have records, {lost} are said to be lost");
+    let lost: u64 = gaps.map(|gap| gap["lost"].as_u64().unwrap()).sum();
+    // The get may be lost as well.
+    let sum = deeds + lost;
+    assert!(lost > 0 && (sum == done || sum == done + 1), "{deeds} of {done} have records, {lost} are lost");
     let told = home.command(["status"]).run().succeeds().stdout;
     assert!(!told.contains("Audit records cannot be written"), "{told}");
     daemon.kill9();
@@ -318,11 +327,10 @@ fn where_records_are_required_a_full_disk_stops_everything_but_looking_locking_a
         typed.err()
     });
     assert!(matches!(refused, Some(Error::Refused(refusal)) if refusal.code == RefusalCode::NOT_AUDITED));
-    let typed = home
-        .command(["get", "acme"])
-        .run()
-        .fails_with(13)
-        .saying(&["audit record", "procurify-token status"]);
+    // Its record is shorter than those.
+    let typed = (0..100).map(|_| home.command(["get", "acme"]).run()).find(|typed| typed.code != Some(0));
+    let typed = typed.expect("it is refused").fails_with(13);
+    let typed = typed.saying(&["audit record", "procurify-token status"]);
     assert!(!typed.stderr.contains(token.line()));
     let add = Request::Add(Box::new(credential("acme/second")));
     let refused = home.client().request(&add, PATIENCE);

@@ -394,10 +394,10 @@ mod tests {
         assert_eq!((kept.len(), journal.head().first), (3, kept[0].0));
         assert!(kept[0].0 > 1 && desk.amiss(&journal).is_none());
         let aside = desk.folder.path().join("aside");
-        for at in 0..3 {
-            fs::rename(&kept[at].1, &aside).unwrap();
-            assert_eq!(desk.amiss(&journal), Some(kept[at].0), "without file {at}");
-            fs::rename(&aside, &kept[at].1).unwrap();
+        for (first, path) in &kept {
+            fs::rename(path, &aside).unwrap();
+            assert_eq!(desk.amiss(&journal), Some(*first), "without the file of {first}");
+            fs::rename(&aside, path).unwrap();
         }
         fs::rename(&kept[1].1, &aside).unwrap();
         fs::rename(&kept[0].1, &kept[1].1).unwrap();
