@@ -18,7 +18,7 @@ use crate::call::{self, Setback};
 use crate::deadline::{Deadline, now};
 use crate::door::{self, Knock, Search, Step};
 use crate::error::{Error, ProtocolError};
-use crate::options::{Options, TokenOptions};
+use crate::options::{Options, Patience, TokenOptions};
 
 /// A connection to the daemon, kept between requests and made anew when the daemon was restarted.
 ///
@@ -28,7 +28,7 @@ use crate::options::{Options, TokenOptions};
 pub struct Client {
     endpoint: Endpoint,
     deadline: Duration,
-    patience: Duration,
+    patience: Patience,
     conversation: Option<Conversation>,
 }
 
@@ -166,7 +166,7 @@ impl Client {
     fn attempt(&mut self, request: &Request, deadline: Deadline) -> Result<Result<Answer, Setback>, Error> {
         let mut conversation = match self.conversation.take() {
             Some(conversation) => conversation,
-            None => Conversation::start(Search::again(&self.endpoint, self.patience), deadline)?.1,
+            None => Conversation::start(Search::again(&self.endpoint, self.patience.get()), deadline)?.1,
         };
         let id = call::following(conversation.last_id);
         let frame = call::frame(id, request, deadline.left(now()))?;

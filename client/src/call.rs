@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use procurify_token_protocol::codec::{self, DecodeError, TooLarge};
-use procurify_token_protocol::frame::{Frame, FrameError};
+use procurify_token_protocol::frame::{Frame, FrameError, OLDEST_VERSION, VERSION};
 use procurify_token_protocol::{Answer, Refusal, RefusalCode, Request};
 use zeroize::Zeroizing;
 
@@ -103,7 +103,12 @@ impl From<FrameError> for Setback {
 impl From<DecodeError> for Setback {
     fn from(error: DecodeError) -> Self {
         match error {
-            DecodeError::Versions { oldest, newest } => Self::Version { oldest, newest },
+            // Whoever speaks our version and says that it does not, speaks something else.
+            DecodeError::Versions { oldest, newest }
+                if oldest <= newest && (newest < OLDEST_VERSION || oldest > VERSION) =>
+            {
+                Self::Version { oldest, newest }
+            }
             other => Self::Fault(ProtocolError::Body(other)),
         }
     }

@@ -21,7 +21,7 @@ use crate::conversation::{self, Call};
 use crate::deadline::Deadline;
 use crate::door::{self, Knock, Search, Step};
 use crate::error::Error;
-use crate::options::{Options, TokenOptions};
+use crate::options::{Options, Patience, TokenOptions};
 
 /// A connection to the daemon, shared by all clones, and made anew when the daemon was restarted.
 ///
@@ -34,7 +34,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     endpoint: Endpoint,
     deadline: Duration,
-    patience: Duration,
+    patience: Patience,
     /// Locked for as long as somebody connects, so that nobody else does.
     calls: Mutex<UnboundedSender<Call>>,
 }
@@ -192,7 +192,7 @@ impl Client {
         let within_grace = deadline.with_grace().at();
         let mut calls = timeout_at(within_grace, self.0.calls.lock()).await.map_err(|_| Error::Deadline)?;
         if calls.is_closed() {
-            *calls = converse(Search::again(&self.0.endpoint, self.0.patience), deadline).await?.1;
+            *calls = converse(Search::again(&self.0.endpoint, self.0.patience.get()), deadline).await?.1;
         }
         Ok(calls.clone())
     }

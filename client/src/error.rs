@@ -41,10 +41,8 @@ pub enum Error {
     /// [`outcome_unknown`](Self::outcome_unknown) whether the request may have been carried out all the same.
     #[error("the connection to the daemon failed")]
     Connection(#[source] io::Error),
-    /// Daemon and client are of versions too far apart: update the older one and restart the daemon.
-    #[error(
-        "the daemon speaks protocol versions {oldest} to {newest}, this client speaks {OLDEST_VERSION} to {VERSION}"
-    )]
+    /// Daemon and client are of versions too far apart: the message says which of them has to be updated.
+    #[error("the daemon speaks {} of the protocol, this client {}; {}", versions(*oldest, *newest), versions(OLDEST_VERSION, VERSION), older(*oldest))]
     Version {
         /// The oldest that the daemon speaks.
         oldest: u8,
@@ -52,7 +50,7 @@ pub enum Error {
         newest: u8,
     },
     /// What was exchanged is not this protocol.
-    #[error("daemon and client do not understand each other")]
+    #[error("daemon and client do not understand each other; use the same release of both")]
     Protocol(#[source] ProtocolError),
 }
 
@@ -74,6 +72,18 @@ impl Error {
             Self::Connection(error) => error.get_ref()?.downcast_ref().copied(),
             _ => None,
         }
+    }
+}
+
+fn versions(oldest: u8, newest: u8) -> String {
+    if oldest == newest { format!("version {newest}") } else { format!("versions {oldest} to {newest}") }
+}
+
+fn older(oldest_of_daemon: u8) -> &'static str {
+    if oldest_of_daemon > VERSION {
+        "the client is the older one: update the program that it is part of"
+    } else {
+        "the daemon is the older one: update procurify-tokend and restart it"
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Options {
     surroundings: Surroundings,
     pub(crate) deadline: Duration,
     pub(crate) connect_timeout: Duration,
-    pub(crate) patience: Duration,
+    pub(crate) patience: Patience,
 }
 
 impl Options {
@@ -24,7 +24,7 @@ impl Options {
             surroundings: Surroundings::of_process(),
             deadline: DEADLINE,
             connect_timeout: CONNECT_TIMEOUT,
-            patience: Duration::MAX,
+            patience: Patience::Of(Duration::MAX),
         }
     }
 
@@ -57,7 +57,13 @@ impl Options {
     /// all of it where nothing is said. For who can start a daemon, a short while is enough.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: Patience::Of(patience), ..self }
+    }
+
+    /// The same for a patience that is asked for when there is need of it, because it takes a while to tell.
+    #[must_use]
+    pub fn patience_by(self, patience: fn() -> Duration) -> Self {
+        Self { patience: Patience::By(patience), ..self }
     }
 
     pub(crate) fn candidates(&self) -> Vec<Endpoint> {
@@ -68,6 +74,22 @@ impl Options {
 impl Default for Options {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// How long a daemon that was there before is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    Of(Duration),
+    By(fn() -> Duration),
+}
+
+impl Patience {
+    pub(crate) fn get(self) -> Duration {
+        match self {
+            Self::Of(patience) => patience,
+            Self::By(patience) => patience(),
+        }
     }
 }
 

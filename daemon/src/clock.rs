@@ -4,10 +4,22 @@
 //! through a suspend and never steps; the wall clock is for people, for servers, and for what has to be compared across
 //! a reboot.
 
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+#[cfg(target_os = "linux")]
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+#[cfg(target_os = "linux")]
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+#[cfg(target_os = "linux")]
+use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::refresh::{Moment, Now};
 
@@ -18,6 +30,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// By all clocks, with a roll of the dice.
     fn now(&self) -> Now;
+
+    /// Lets time pass; what was due during a suspend comes when the machine wakes, where the system can do that.
+    fn nap(time: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(time)
+    }
 
     /// Which boot of the machine this is, where the system says.
     fn boot_id(&self) -> Option<u128> {
@@ -91,6 +108,17 @@ impl Clock for SystemClock {
         Now { boot: self.boot(), wall: Utc::now(), dice: RandomState::new().hash_one(()) }
     }
 
+    /// On Linux by a timer of the kernel's own, on the boot-time clock. The runtime's timers stand still in a suspend, and wake
+    /// the process several times for one long wait.
+    #[cfg(target_os = "linux")]
+    async fn nap(time: Duration) {
+        match timer(time) {
+            // It is not used again, so nobody has to read from it.
+            Ok(timer) => drop(timer.readable().await),
+            Err(_) => tokio::time::sleep(time).await,
+        }
+    }
+
     /// Linux tells it; elsewhere a restart goes by the wall clock.
     fn boot_id(&self) -> Option<u128> {
         static BOOT_ID: OnceLock<Option<u128>> = OnceLock::new();
@@ -99,6 +127,18 @@ impl Clock for SystemClock {
             u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
         })
     }
+}
+
+/// Readable when that time has passed.
+#[cfg(target_os = "linux")]
+#[expect(deprecated, reason = "unsound for a type that lends out what it does not own; an OwnedFd owns it")]
+fn timer(time: Duration) -> io::Result<AsyncFd<OwnedFd>> {
+    let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+    // Zero would disarm it.
+    let time = Timespec::try_from(time.max(Duration::from_nanos(1))).map_err(io::Error::other)?;
+    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: time };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &once)?;
+    AsyncFd::with_interest(timer, Interest::READABLE)
 }
 
 #[cfg(test)]
@@ -125,6 +165,17 @@ mod tests {
             assert_eq!((then, anchor), (Moment::from_millis(-51_000), Anchor::WallClock));
         }
         assert_eq!(stamp(1, 1, None).moment_of(&stamp(9, 1, None)).1, Anchor::WallClock);
+    }
+
+    #[tokio::test]
+    async fn a_nap_ends_and_not_too_early() {
+        let begun = SystemClock.boot();
+        SystemClock::nap(Duration::ZERO).await;
+        SystemClock::nap(Duration::from_millis(20)).await;
+        assert!(
+            begun.until(SystemClock.boot()) >= Duration::from_millis(19),
+            "the clock is told in milliseconds"
+        );
     }
 
     #[test]

@@ -232,7 +232,8 @@ impl Default for LogConfig {
     }
 }
 
-/// Why a configuration cannot be used. `Display` shows the line, which holds no secret: there is no key for one.
+/// Why a configuration cannot be used. `Display` names line and column and does not show what stands there: there is no key for a
+/// secret, but somebody may have looked for one, and it goes into the log.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -244,12 +245,16 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// The file is not a configuration.
-    #[error("in the configuration {}:\n{error}", .path.display())]
+    #[error("in the configuration {}, line {line}, column {column}: {what}", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
-        error: Box<toml::de::Error>,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
     },
     /// `from` lies behind `to`.
     #[error("in the configuration {}: {table} from must not be greater than to", .path.display())]
@@ -274,6 +279,25 @@ pub enum ConfigError {
     NoHome,
 }
 
+impl ConfigError {
+    fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let message = error.message().lines().next().unwrap_or_default();
+        // serde repeats the text that it did not want.
+        let what = match message.split_once(": string \"").zip(message.rsplit_once("\", expected")) {
+            Some(((complaint, _), (_, wanted))) => format!("{complaint}: a text, expected{wanted}"),
+            None => message.to_owned(),
+        };
+        Self::Malformed {
+            path: path.to_owned(),
+            line: 1 + before.matches('\n').count(),
+            column: 1 + line.chars().count(),
+            what: what.chars().take(LONGEST_COMPLAINT).collect(),
+        }
+    }
+}
+
 impl Config {
     /// Reads a file. One that was not named by anybody may be missing.
     ///
@@ -285,7 +309,7 @@ impl Config {
             Err(error) if may_be_missing && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(ConfigError::Unreadable { path: path.to_owned(), error }),
         };
-        let malformed = |error| ConfigError::Malformed { path: path.to_owned(), error: Box::new(error) };
+        let malformed = |error: toml::de::Error| ConfigError::malformed(path, &text, &error);
         let config: Self = toml::from_str(&text).map_err(malformed)?;
         let range = |table: String, terms: Terms| {
             let is_range = terms.refresh_from <= terms.refresh_to;
@@ -352,6 +376,8 @@ pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
 /// How much longer than the issuer's own deadline a request is waited for.
 const TICKET_MARGIN: Duration = Duration::from_secs(10);
 
+const LONGEST_COMPLAINT: usize = 400;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,6 +407,23 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_place() {
         let error = read("[issuer]\nextra_ca = \"/x\"\n").unwrap_err().to_string();
         assert!(error.contains("line 2, column 1") && error.contains("extra_ca"), "{error}");
+    }
+
+    #[test]
+    fn what_stands_in_the_file_is_not_repeated() {
+        for text in [
+            "[vault]\npassphrase = \"canary\"",
+            "[vault]\ncommand = \"pass show canary\"",
+            "[vault]\ngenerations = \"canary\"",
+            "x = \"canary",
+            "[issuer]\nrequest-timeout = \"canary\"",
+            "canary",
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(!error.contains("canary") && error.contains(", line "), "{error}");
+        }
+        let long = read(&format!("{} = 1", "x".repeat(100_000))).unwrap_err().to_string();
+        assert!(long.len() < 1000, "{}", long.len());
     }
 
     #[test]

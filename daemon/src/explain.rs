@@ -3,13 +3,12 @@
 //! This room composes [`Refusal`]s and failure reports. It sees names, numbers and paths; no secret and no foreign text
 //! reaches it. Long, because all that is said is to be found in one place.
 
-use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use procurify_token_protocol::{
-    CredentialName, Failure, FailureClass, FailureCode, FailureReport, GenerationStatus, Outcome, Refusal,
-    RefusalCode, Ruling, Verb,
+    CredentialName, Failure, FailureClass, FailureCode, FailureReport, Outcome, Refusal, RefusalCode, Ruling,
+    Verb,
 };
 
 use crate::access::Ground;
@@ -127,15 +126,6 @@ pub fn internal(what: &str) -> Refusal {
 /// There is no vault yet.
 pub fn no_vault() -> Refusal {
     refusal(RefusalCode::NO_VAULT, "there is no vault yet", "procurify-token init")
-}
-
-/// There is no vault, but an older generation of it is there.
-pub fn only_older(vault: &Path, older: &GenerationStatus) -> Refusal {
-    refusal(
-        RefusalCode::VAULT_UNUSABLE,
-        format!("there is no vault at {}, but an older generation of it at {}", vault.display(), older.path),
-        format!("procurify-token unlock --generation {} goes back to it", older.number),
-    )
 }
 
 /// The vault is locked.

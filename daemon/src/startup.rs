@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write as _, stdout};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -23,7 +24,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::access::Access;
+use crate::access::{Access, LookAt};
 use crate::audit::{self, Keep};
 use crate::checkup;
 use crate::cli::Arguments;
@@ -65,7 +66,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let verbosity = logging::start(config.log.level)?;
     let mut warnings = Vec::new();
     let core_dumps_forbidden = protect_memory(&config.security, place.is_system, &mut warnings)?;
-    let sockets = place.sockets(&config)?;
+    let inherited = inherited()?;
+    let sockets = if inherited.is_empty() { place.sockets(&config)? } else { paths_of(&inherited) };
     let places = place.places(&config, sockets.clone());
     let folder = places.vault.vault.parent().context("the vault's path names no file")?;
     let lock = InstanceLock::acquire(folder)?;
@@ -75,7 +77,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let runtime = runtime()?;
     let inner = runtime.enter();
-    let listeners = listen(&sockets, &access, config.max_connections.into(), &mut warnings)?;
+    let most = within_descriptors(config.max_connections.into(), &access, config.audit.keep, &mut warnings);
+    let seats = Arc::new(ipc::Places::new(most));
+    let listeners = if inherited.is_empty() {
+        listen(&sockets, &access, &seats, &mut warnings)?
+    } else {
+        inherited.into_iter().map(|socket| Listener::inherit(socket, &seats)).collect::<Result<_, _>>()?
+    };
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
     let audit = config.audit(&place.folders);
@@ -147,9 +155,7 @@ async fn serve(
     };
     // Whoever comes while the driver finishes what it has begun is still served from the table.
     let ended = tokio::select! {
-        _ = join_all(listeners.iter_mut().map(|listener| listener.serve(Arc::clone(&service)))) => {
-            unreachable!("listeners serve for ever")
-        }
+        () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
         ended = end => ended,
     };
     // From here on the next daemon may open the vault and take the sockets' names.
@@ -423,26 +429,31 @@ fn closed_by_the_sandbox(problem: &anyhow::Error) -> &'static str {
     }
 }
 
+/// The sockets that a service manager has bound for this process (`LISTEN_FDS`, see `sd_listen_fds(3)`).
+fn inherited() -> anyhow::Result<Vec<UnixListener>> {
+    let mut given = listenfd::ListenFd::from_env();
+    let taken = (0..given.len()).map(|at| given.take_unix_listener(at));
+    let sockets: io::Result<Vec<_>> = taken.filter_map(io::Result::transpose).collect();
+    sockets.context("what the service manager has handed over is not a Unix socket that listens")
+}
+
+fn paths_of(sockets: &[UnixListener]) -> Vec<PathBuf> {
+    let paths = sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.as_pathname()?.to_owned()));
+    paths.collect()
+}
+
 /// Listens wherever that is possible; one place has to be.
 fn listen(
     sockets: &[PathBuf],
     access: &Access,
-    most: usize,
+    places: &Arc<ipc::Places>,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Listener>> {
-    let descriptors = os::raise_descriptor_limit();
-    if descriptors.is_some_and(|limit| limit < 2 * most as u64 + SPARE_DESCRIPTORS) {
-        let limit = descriptors.unwrap_or_default();
-        warnings.push(format!(
-            "max-connections is {most}, but {limit} descriptors are all that the system gives: raise LimitNOFILE= or ulimit -Hn."
-        ));
-    }
     let door = if access.has_rules() { Door::Open } else { Door::Private };
-    let places = Arc::new(ipc::Places::new(most));
     let mut listeners = Vec::new();
     let mut problems = Vec::new();
     for socket in sockets {
-        match Listener::bind(socket, door, &places) {
+        match Listener::bind(socket, door, places) {
             Ok(listener) => {
                 info!(socket = %socket.display(), "listening");
                 listeners.push(listener);
@@ -471,6 +482,26 @@ fn listen(
     Ok(listeners)
 }
 
+/// As many callers as there are descriptors for, and a few left for everything else: whoever is turned away for want of a place
+/// is told so, and the vault can be written all the time.
+fn within_descriptors(most: usize, access: &Access, keep: Keep, warnings: &mut Vec<String>) -> usize {
+    let limit = os::raise_descriptor_limit();
+    let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return most };
+    // Its connection, and the process that is held on to where a rule or a record looks at it.
+    let is_looked_at = access.ever_looks_at() != LookAt::default() || keep != Keep::Off;
+    let of_each = if is_looked_at { 2 } else { 1 };
+    let affordable = limit.saturating_sub(SPARE_DESCRIPTORS) / of_each;
+    if affordable < most {
+        let warning = format!(
+            "max-connections is {most}, but the system gives this daemon {limit} descriptors, enough for {affordable}: raise \
+             LimitNOFILE= in its unit, or ulimit -Hn."
+        );
+        warn!("{warning}");
+        warnings.push(warning);
+    }
+    most.min(affordable.max(1))
+}
+
 fn issuer(config: &Config) -> anyhow::Result<HttpsIssuer> {
     Ok(HttpsIssuer::new(IssuerSettings {
         extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
@@ -491,6 +522,6 @@ fn announce_ready() -> anyhow::Result<()> {
 }
 
 /// For the vault, the cache, token requests, and what libraries open.
-const SPARE_DESCRIPTORS: u64 = 64;
+const SPARE_DESCRIPTORS: usize = 64;
 /// How long callers may take to read their last answers.
 const GOOD_BYE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u8 = 1;
@@ -112,8 +112,9 @@ pub fn versions(request_id: u16) -> [u8; HEAD + 2] {
 ///
 /// The buffer grows only as far as a frame that has announced itself needs, and what it held is wiped.
 pub struct FrameBuffer {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Vec<u8>,
     start: usize,
+    /// Nothing beyond it was ever written, or it was wiped.
     end: usize,
     longest: usize,
 }
@@ -128,7 +129,7 @@ impl fmt::Debug for FrameBuffer {
 impl FrameBuffer {
     /// A buffer for frames of at most `longest` bytes: [`MAX_REQUEST`] for the daemon, [`MAX_ANSWER`] for a client.
     pub fn new(longest: usize) -> Self {
-        Self { bytes: Zeroizing::new(vec![0; INITIAL_CAPACITY]), start: 0, end: 0, longest }
+        Self { bytes: vec![0; INITIAL_CAPACITY], start: 0, end: 0, longest }
     }
 
     /// Where to read the next bytes into; never empty as long as [`next_frame`](Self::next_frame) was asked first.
@@ -187,14 +188,21 @@ impl FrameBuffer {
     fn make_room(&mut self, length: usize) {
         let held = self.end - self.start;
         if length > self.bytes.len() {
-            let mut larger = Zeroizing::new(vec![0; length]);
+            let mut larger = vec![0; length];
             larger[..held].copy_from_slice(&self.bytes[self.start..self.end]);
+            self.bytes[..self.end].zeroize();
             self.bytes = larger;
         } else if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.bytes[held..self.end].zeroize();
         }
         (self.start, self.end) = (0, held);
+    }
+}
+
+impl Drop for FrameBuffer {
+    fn drop(&mut self) {
+        self.bytes[..self.end].zeroize();
     }
 }
 

@@ -228,6 +228,9 @@ pub enum NameError {
     /// Not an audience.
     #[error("an audience is 1 to 512 visible ASCII characters without spaces")]
     Audience,
+    /// Right but for its form, where a program wrote it.
+    #[error("the text is not in the form in which programs write it")]
+    Untidy,
 }
 
 text_conversions!(NameError: Domain, CredentialName, ClientId, Description, Audience);

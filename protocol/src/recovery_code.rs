@@ -6,6 +6,7 @@
 //! are noticed, and the group is named. It is no cryptography: how a key comes of the code is the vault's affair.
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -132,9 +133,14 @@ impl Serialize for RecoveryCode {
     }
 }
 
+/// What travels is taken only as it would be written.
 impl<'de> Deserialize<'de> for RecoveryCode {
+    #[expect(clippy::disallowed_methods, reason = "only the form is looked at")]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&SecretString::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        let text = SecretString::deserialize(deserializer)?;
+        let read = Self::parse(&text).map_err(D::Error::custom)?;
+        let is_as_written = read.0.expose_secret() == text.expose_secret();
+        if is_as_written { Ok(read) } else { Err(D::Error::custom("not in the form in which it is shown")) }
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Refusal {
     /// The stable number.
     pub code: RefusalCode,
     /// How long to wait before asking again makes sense, where that is known.
+    #[serde(deserialize_with = "crate::pattern::optional_duration")]
     pub retry_after: Option<Duration>,
     /// What happened, to what: one sentence.
     pub message: String,

@@ -23,8 +23,10 @@ pub enum Request {
         name: CredentialName,
         /// How long it should still live. A held token that is valid but shorter is handed out when nothing better
         /// can be had before the deadline: compare its expiry.
+        #[serde(deserialize_with = "crate::pattern::duration")]
         min_ttl: Duration,
         /// How long the caller is willing to wait.
+        #[serde(deserialize_with = "crate::pattern::duration")]
         deadline: Duration,
     },
     /// 1: the API answered 401 to the token with this fingerprint. Forgotten only if it is still the current one,
@@ -85,6 +87,7 @@ pub enum Request {
         /// For which credential.
         name: CredentialName,
         /// How long the caller is willing to wait.
+        #[serde(deserialize_with = "crate::pattern::duration")]
         deadline: Duration,
     },
     /// 11: exchange the pair in use and the previous one. Answered by [`Answer::Done`](crate::Answer::Done).
@@ -100,6 +103,7 @@ pub enum Request {
         /// What the request may disregard.
         mode: RefreshMode,
         /// How long the caller is willing to wait.
+        #[serde(deserialize_with = "crate::pattern::duration")]
         deadline: Duration,
     },
     /// 13: forget a credential with its secret. Answered by [`Answer::Done`](crate::Answer::Done) once it is gone
@@ -120,6 +124,7 @@ pub enum Request {
         /// The revision of the answer before; `None` is answered at once.
         seen: Option<u64>,
         /// How long the caller is willing to wait.
+        #[serde(deserialize_with = "crate::pattern::duration")]
         deadline: Duration,
     },
     /// 16: the key slots, and the older generations that are kept; in every state of the vault but a missing one. Answered by

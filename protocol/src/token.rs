@@ -197,11 +197,15 @@ impl<'de> Deserialize<'de> for SecretText {
     }
 }
 
+/// What travels is taken only as it would be written: nothing is trimmed.
 impl TryFrom<SecretText> for ClientSecret {
     type Error = SecretTextError;
 
+    #[expect(clippy::disallowed_methods, reason = "only the lengths are looked at")]
     fn try_from(SecretText(text): SecretText) -> Result<Self, SecretTextError> {
-        Self::new(&text)
+        let read = Self::new(&text)?;
+        let is_whole = read.0.expose_secret().len() == text.expose_secret().len();
+        if is_whole { Ok(read) } else { Err(SecretTextError::ClientSecret) }
     }
 }
 

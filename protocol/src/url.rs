@@ -106,6 +106,9 @@ pub enum UrlError {
     /// A path that is not an absolute path.
     #[error("a path begins with one / and holds no spaces, such as /api/v3/vendors/")]
     Path,
+    /// Right but for its form, where a program wrote it.
+    #[error("the address is not in the form in which programs write it")]
+    Untidy,
 }
 
 text_conversions!(UrlError: BaseUrl, TokenUrl);

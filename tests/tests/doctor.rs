@@ -148,6 +148,41 @@ fn a_locked_vault_is_looked_at_as_far_as_that_goes() {
     let _ = told.showing(&["the vault is locked", "procurify-token unlock", "opened by: key file"]);
 }
 
+#[test]
+fn a_key_file_that_opens_nothing_is_a_problem_and_nothing_is_advised_that_loses_a_secret() {
+    let home = Home::new(&[]);
+    let _daemon = home.start();
+    home.command(["init", "--no-recovery-code"]).run().succeeds();
+    home.command(["lock"]).run().succeeds();
+    let key_file = home.config_folder().join("vault.key");
+    fs::rename(&key_file, home.path().join("kept")).unwrap();
+    fs::write(&key_file, home.daemon_command().arg("--new-key").output().unwrap().stdout).unwrap();
+    set_mode(&key_file, 0o600);
+    home.command(["doctor"]).run().ends_with(15).showing(&["The key file does not open", "from your backup"]);
+    fs::write(&key_file, "nothing of the kind").unwrap();
+    home.command(["doctor"]).run().ends_with(15).showing(&["is not a key file"]);
+    fs::rename(home.path().join("kept"), &key_file).unwrap();
+    let aside = home.data_folder().join("vault.aside-00000001");
+    fs::write(&aside, "").unwrap();
+    set_mode(&aside, 0o600);
+    let told = home.command(["doctor"]).run().succeeds();
+    assert!(told.stdout.contains("vault.aside-00000001") && !told.stdout.contains("rm "), "{}", told.stdout);
+}
+
+#[test]
+fn however_much_there_is_to_tell_an_answer_comes() {
+    let home = Home::new(&[]);
+    let _daemon = home.start();
+    home.command(["init"]).run().succeeds();
+    for number in 0..3000 {
+        fs::write(home.data_folder().join(format!("vault.aside-{number:08x}")), "").unwrap();
+    }
+    let json = home.command(["doctor", "--json"]).run().ends_with(15).json();
+    let answers = |finding: &Value| finding["found"].as_str().unwrap().contains("answers (pid");
+    assert!(json["findings"].as_array().unwrap().iter().any(answers), "the daemon itself has answered");
+    assert!(json.to_string().contains("more findings do not fit"));
+}
+
 fn found<'a>(report: &'a Value, severity: &str) -> &'a Value {
     report["findings"].as_array().unwrap().iter().find(|finding| finding["severity"] == severity).unwrap()
 }

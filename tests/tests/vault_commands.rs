@@ -27,6 +27,12 @@ fn a_recovery_code_opens_the_backup_on_another_machine() {
 
     let other = Home::new(&["acme"]);
     let daemon = other.start();
+    let cut = home.path().join("cut.vault");
+    fs::write(&cut, "").unwrap();
+    other.command(["restore", cut.to_str().unwrap()]).run().fails_with(2).saying(&["is empty"]);
+    fs::write(&cut, &fs::read(backup).unwrap()[..100]).unwrap();
+    let refused = other.command(["restore", cut.to_str().unwrap()]).run().fails_with(13);
+    assert!(refused.saying(&["damaged or not all there"]).stderr.lines().count() == 1);
     let told = other.command(["restore", backup]).run().succeeds();
     assert!(told.stdout.contains("opened by: key file, recovery code"), "{}", told.stdout);
     other.command(["get", "acme"]).run().fails_with(4);
@@ -175,6 +181,10 @@ fn an_export_goes_into_a_pipe_only_and_is_imported_elsewhere() {
     import(&csv[..csv.len() - "acme/b,sandbox-acme,\n".len()]).succeeds();
     other.command(["get", "acme/a"]).run().succeeds();
     import("").fails_with(2);
+    let device = other.command(["import", "/dev/null"]).run().fails_with(2);
+    assert!(!device.stderr.contains("chmod"), "{}", device.stderr);
+    let folder = other.command(["import", "/tmp"]).run().fails_with(2);
+    assert!(!folder.stderr.contains("chmod"), "{}", folder.stderr);
 
     // Where the vault opens by a person only, an export takes that person.
     let third = Home::new(&["acme"]);
@@ -201,7 +211,20 @@ fn the_newest_generation_that_does_not_open_gives_way_to_the_one_before() {
     let _daemon = home.start();
     home.command(["get", "acme"]).run().fails_with(4);
     home.command(["unlock"]).run().fails_with(13).saying(&["vault.1", "unlock --generation 1"]);
-    home.command(["unlock", "--generation", "9"]).run().fails_with(4);
+    home.command(["unlock", "--generation", "9"]).run().fails_with(13).saying(&["vault.9", "--generation 1"]);
+    // One that is damaged, too, is not offered; nor is a vault that is away taken for none.
+    let older = home.data_folder().join("vault.1");
+    let good = fs::read(&older).unwrap();
+    damage(&older);
+    home.command(["unlock"]).run().fails_with(13).saying(&["unlock --generation 2"]);
+    home.command(["unlock", "--generation", "1"]).run().fails_with(13).saying(&["unlock --generation 2"]);
+    fs::rename(&vault, home.path().join("away")).unwrap();
+    for words in [&["unlock"][..], &["get", "acme"], &["slot", "list"]] {
+        home.command(words).run().fails_with(13).saying(&["no vault at", "unlock --generation 2"]);
+    }
+    home.command(["doctor"]).run().ends_with(15).showing(&["→ procurify-token unlock --generation 2"]);
+    fs::rename(home.path().join("away"), &vault).unwrap();
+    fs::write(&older, good).unwrap();
     home.command(["unlock", "--generation", "1"]).run().succeeds();
     home.command(["get", "acme"]).run().succeeds();
     home.command(["status", "acme/second"]).run().fails_with(5);
@@ -227,6 +250,53 @@ fn a_wrong_passphrase_holds_up_nobody_else() {
     for wrong in &mut wrong {
         let code = wrong.wait().unwrap().code();
         assert!(matches!(code, Some(0 | 4)), "wrong, or the vault was open already: {code:?}");
+    }
+}
+
+#[test]
+fn another_vault_in_its_place_gives_nobody_what_the_open_one_holds() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.command(["init", "--passphrase-stdin", "--no-recovery-code"]).stdin("ours\n").run().succeeds();
+    enrol(&home, "acme");
+    let other = Home::new(&[]);
+    let _other = other.start();
+    other.command(["init", "--passphrase-stdin", "--no-recovery-code"]).stdin("theirs\n").run().succeeds();
+    // Any program of the same user could do this.
+    let (vault, kept) = (home.data_folder().join("vault"), home.path().join("kept"));
+    fs::rename(&vault, &kept).unwrap();
+    fs::copy(other.data_folder().join("vault"), &vault).unwrap();
+    home.shell("echo theirs | procurify-token export --key-stdin | cat >out; test ! -s out").run().succeeds();
+    let typed = |words: &[&str]| home.command(words).stdin("theirs\n").run();
+    let refused = typed(&["slot", "add", "recovery-code", "--no-confirm", "--key-stdin"]);
+    refused.fails_with(4).saying(&["does not open"]);
+    typed(&["rekey", "--keys-stdin"]).fails_with(12).saying(&["is needed"]);
+    fs::rename(&kept, &vault).unwrap();
+    home.command(["rekey", "--keys-stdin"]).stdin("ours\n").run().succeeds();
+}
+
+#[test]
+fn a_command_that_hangs_keeps_nobody_from_looking_or_from_opening_the_vault_otherwise() {
+    let home = Home::new(&[]);
+    let (key, hangs) = (home.path().join("line"), home.path().join("hangs"));
+    fs::write(&key, home.daemon_command().arg("--new-key").output().unwrap().stdout).unwrap();
+    let script = format!("cat '{}'; if test -e '{}'; then sleep 600; fi", key.display(), hangs.display());
+    home.configure(&format!(
+        "[vault]\ncommand = [\"/bin/sh\", \"-c\", \"{script}\"]\ncommand-timeout = \"10m\"\n"
+    ));
+    let _daemon = home.start();
+    home.command(["init", "--slot", "command", "--no-recovery-code"]).run().succeeds();
+    home.command(["slot", "add", "passphrase", "--passphrase-stdin"]).stdin("words\n").run().succeeds();
+    home.command(["lock"]).run().succeeds();
+    fs::write(&hangs, "").unwrap();
+    let mut waiting: Vec<_> = (0..4).map(|_| home.command(["unlock"]).spawn()).collect();
+    home.command(["slot", "list"]).run().succeeds();
+    home.command(["backup", home.path().join("copy").to_str().unwrap()]).run().succeeds();
+    home.command(["doctor"]).run().succeeds();
+    home.command(["unlock", "--passphrase-stdin"]).stdin("words\n").run().succeeds();
+    for waiting in &mut waiting {
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
     }
 }
 

@@ -24,7 +24,27 @@ use crate::exit::Failure;
 pub(crate) fn read() -> Result<CommandLine, Failure> {
     let words: Vec<OsString> = std::env::args_os().collect();
     smuggled::refuse_secrets(&words)?;
+    if let Some(line) = plain_get(&words) {
+        return Ok(line);
+    }
     CommandLine::try_parse_from(&words).map_err(|error| smuggled::without_values(&words, error))
+}
+
+/// `get NAME` and no more, which is what scripts ask for: to describe the whole command line to clap takes longer than all the
+/// rest of it. What comes of it is what clap would make of it, and whatever else there is to say is left to clap.
+fn plain_get(words: &[OsString]) -> Option<CommandLine> {
+    let [_, command, name] = words else { return None };
+    if command != "get" || name.as_encoded_bytes().starts_with(b"-") {
+        return None;
+    }
+    let autostart = match std::env::var_os(AUTOSTART) {
+        None => Autostart::Auto,
+        Some(when) => Autostart::from_str(when.to_str()?, false).ok()?,
+    };
+    let names = vec![CredentialName::from_pasted(name.to_str()?).ok()?];
+    let (token, form) = (TokenArgs::default(), FormArgs::default());
+    let command = Command::Get(GetArgs { names, token, form });
+    Some(CommandLine { global: Global { socket: None, autostart }, command })
 }
 
 /// Access tokens for Procurify, from the local procurify-tokend
@@ -50,7 +70,7 @@ pub(crate) struct Global {
         long,
         global = true,
         value_name = "WHEN",
-        env = "PROCURIFY_TOKEN_AUTOSTART",
+        env = AUTOSTART,
         default_value = "auto"
     )]
     #[arg(hide_env_values = true)]
@@ -173,6 +193,13 @@ pub(crate) struct TokenArgs {
     pub(crate) deadline: Duration,
 }
 
+/// As clap has it where nothing is said.
+impl Default for TokenArgs {
+    fn default() -> Self {
+        Self { min_ttl: Duration::ZERO, deadline: Duration::from_secs(30) }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     #[arg(value_name = "NAME", required = true, value_parser = CredentialName::from_pasted)]
@@ -184,7 +211,7 @@ pub(crate) struct GetArgs {
 }
 
 /// How a token is printed: alone on its line, or as one of these.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 #[group(multiple = false)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -300,6 +327,8 @@ pub(crate) struct RemoveArgs {
     pub(crate) yes: bool,
 }
 
+const AUTOSTART: &str = "PROCURIFY_TOKEN_AUTOSTART";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,6 +338,32 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plain_get_is_what_clap_makes_of_it_and_nothing_else_is_one() {
+        let words = |line: &str| -> Vec<OsString> {
+            std::iter::once("procurify-token").chain(line.split(' ')).map(OsString::from).collect()
+        };
+        for line in
+            ["get acme", "get acme/reporting", "get https://acme.procurify.com", "get ACME", "get help"]
+        {
+            let plain = plain_get(&words(line)).map(|line| format!("{line:?}"));
+            let whole = CommandLine::try_parse_from(words(line)).map(|line| format!("{line:?}"));
+            assert_eq!(plain, whole.ok(), "{line}");
+        }
+        for line in [
+            "get",
+            "get -h",
+            "get --help",
+            "get --",
+            "get acme globex",
+            "get acme --json",
+            "list acme",
+            "get a!",
+        ] {
+            assert!(plain_get(&words(line)).is_none(), "{line}");
+        }
     }
 
     #[test]

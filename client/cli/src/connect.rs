@@ -103,14 +103,14 @@ impl Daemon {
             Some(path) => Options::new().socket(path),
             None => Options::new(),
         };
-        if self.may_start() { options.patience(PATIENCE) } else { options }
-    }
-
-    fn may_start(&self) -> bool {
-        match self.autostart {
-            Autostart::Always => true,
-            Autostart::Auto => self.named.is_none() && Supervisor::here().is_none(),
-            Autostart::Never => false,
+        match (self.autostart, &self.named) {
+            (Autostart::Always, _) => options.patience(PATIENCE),
+            // Who is in charge is looked up on the disk: only when it matters.
+            (Autostart::Auto, None) => options.patience_by(|| match Supervisor::here() {
+                Some(_) => Duration::MAX,
+                None => PATIENCE,
+            }),
+            (Autostart::Auto, Some(_)) | (Autostart::Never, _) => options,
         }
     }
 }

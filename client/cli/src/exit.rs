@@ -5,7 +5,8 @@
 use std::io::{self, Write};
 use std::process;
 
-use procurify_token_client::{Distrust, Error, OutcomeUnknown};
+use procurify_token_client::{Distrust, Error, OutcomeUnknown, ProtocolError};
+use procurify_token_protocol::frame::VERSION;
 use procurify_token_protocol::{Refusal, RefusalClass, RefusalCode};
 
 use crate::{text, when};
@@ -246,12 +247,23 @@ impl From<Error> for Failure {
                 Self::new(ExitCode::Deadline, "the daemon did not answer before the deadline").hint(STATUS)
             }
             Error::Connection(error) => broken_connection(&error),
-            Error::Version { .. } => Self::new(ExitCode::Other, error.to_string())
-                .hint("update the older of the two, then: procurify-token stop"),
-            Error::Protocol(why) => Self::new(
-                ExitCode::Other,
-                format!("what answers on the socket is not a procurify-tokend: {why}"),
-            ),
+            Error::Version { oldest, .. } => {
+                let message = error.to_string();
+                let hint = if oldest > VERSION { "update procurify-token" } else { UPDATE_DAEMON };
+                Self::new(ExitCode::Other, message).hint(hint)
+            }
+            Error::Protocol(why @ ProtocolError::RequestTooLarge) => {
+                Self::new(ExitCode::Other, why.to_string())
+            }
+            Error::Protocol(ProtocolError::Frame(why)) => {
+                let message = format!("what answers on the socket is not a procurify-tokend: {why}");
+                Self::new(ExitCode::Other, message).hint("name the right socket with --socket PATH")
+            }
+            Error::Protocol(why) => {
+                let message =
+                    format!("procurify-tokend answers what this command does not understand: {why}");
+                Self::new(ExitCode::Other, message).hint(SAME_RELEASE)
+            }
         }
     }
 }
@@ -271,6 +283,9 @@ fn broken_connection(error: &io::Error) -> Failure {
 }
 
 const STATUS: &str = "procurify-token status";
+const UPDATE_DAEMON: &str = "update procurify-tokend, then: procurify-token stop";
+const SAME_RELEASE: &str =
+    "install the same release of both (--version tells each one's), then: procurify-token stop";
 
 #[cfg(test)]
 mod tests {

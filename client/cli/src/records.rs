@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io::Read as _;
 
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{
@@ -171,10 +172,19 @@ fn of_csv(bytes: &[u8], faults: &mut Faults) -> Vec<(u64, Read)> {
     }
     let mut lines = Vec::new();
     let mut lines_of = LineCounter { bytes, at: 0, line: 1 };
+    // To the reader, a quotation that nobody closes ends with the file, and what was cut off is whole. It swallows this line then.
+    let end = format!("\n{}\n", ",".repeat(header.len() - 1));
+    let mut reader = csv::Reader::from_reader(bytes.chain(end.as_bytes()));
+    let mut last = 1;
     for record in reader.records() {
+        let at = record.as_ref().map_or_else(csv::Error::position, csv::StringRecord::position);
+        let line = lines_of.line_at(at);
+        if lines_of.is_at_end() {
+            return lines;
+        }
+        last = line;
         match record {
             Ok(record) => {
-                let line = lines_of.line_at(record.position());
                 let mut read = Read::default();
                 for (name, value) in header.iter().zip(&record) {
                     read.put(name, value);
@@ -182,7 +192,6 @@ fn of_csv(bytes: &[u8], faults: &mut Faults) -> Vec<(u64, Read)> {
                 lines.push((line, read));
             }
             Err(error) => {
-                let line = lines_of.line_at(error.position());
                 let what = match error.kind() {
                     csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                         format!("there are {len} fields, and the header has {expected_len}")
@@ -194,6 +203,10 @@ fn of_csv(bytes: &[u8], faults: &mut Faults) -> Vec<(u64, Read)> {
             }
         }
     }
+    faults.add(
+        last,
+        "a quotation mark is opened here and never closed, so the end of the file may be missing".to_owned(),
+    );
     lines
 }
 
@@ -205,6 +218,11 @@ struct LineCounter<'a> {
 }
 
 impl LineCounter<'_> {
+    /// Whether nothing is left of the file.
+    fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
     fn line_at(&mut self, position: Option<&csv::Position>) -> u64 {
         let start = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or(self.at);
         let is_within =
@@ -440,6 +458,18 @@ mod tests {
             assert!(shown.contains(named), "{named} in\n{shown}");
         }
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_ends_within_quotation_marks_is_not_taken_for_whole() {
+        let head = "name,client_id,client_secret\nacme,id,\"s1\"\n";
+        for (rest, line) in [("beta,id,\"canary", 3), ("\nbeta,id,\"canary\ngamma,id,s3\n", 4), ("\"", 3)] {
+            let shown = faults(&format!("{head}{rest}"));
+            assert!(shown.contains(&format!("line {line}: ")) && !shown.contains("canary"), "{shown}");
+        }
+        for rest in ["", "\n\n", "beta,id,\"s2\"", "beta,id,s\"2\r\n\r\n"] {
+            parse(format!("{head}{rest}").as_bytes()).unwrap_or_else(|faults| panic!("{rest:?}: {faults}"));
+        }
     }
 
     #[test]

@@ -46,8 +46,13 @@ pub(crate) fn facts<const N: usize>(facts: [(&str, String); N]) -> Result<(), Fa
 }
 
 fn print(table: &Table) -> Result<(), Failure> {
-    let width = table.width().map_or(usize::MAX, usize::from);
+    let width = width(table.width());
     table.lines().try_for_each(|line| say::line(cut(line.trim(), width)))
+}
+
+/// A terminal that does not know its size (`docker exec -t`, a pseudo-terminal that a program made) says 0.
+fn width(told: Option<u16>) -> usize {
+    told.filter(|width| *width > 0).map_or(usize::MAX, usize::from)
 }
 
 fn cut(line: &str, width: usize) -> String {
@@ -66,5 +71,12 @@ mod tests {
     fn a_long_line_loses_its_end_and_says_so() {
         assert_eq!(cut("Größe", 5), "Größe");
         assert_eq!(cut("Größen", 5), "Größ…");
+    }
+
+    #[test]
+    fn a_terminal_of_no_width_is_no_reason_to_show_nothing() {
+        assert_eq!(width(Some(80)), 80);
+        assert_eq!(cut("Größe", width(Some(0))), "Größe");
+        assert_eq!(cut("Größe", width(None)), "Größe");
     }
 }

@@ -63,9 +63,10 @@ pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Whether others than its owner may read an open file.
+/// Whether others than its owner may read an open file. A device or a pipe holds nothing, and is not to be closed to them.
 pub(crate) fn others_may_read(file: &File) -> io::Result<bool> {
-    Ok(file.metadata()?.mode() & 0o044 != 0)
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && metadata.mode() & 0o044 != 0)
 }
 
 /// Ends a process without a chance to say goodbye; one that has ended by itself is left alone.

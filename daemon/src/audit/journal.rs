@@ -58,7 +58,7 @@ impl Journal {
         now: DateTime<Utc>,
     ) -> io::Result<(Self, Vec<Record>)> {
         create_folders(folder).map_err(|failure| failure.cause)?;
-        os::make_private_folder(folder)?;
+        os::make_private_folder(folder, false)?;
         let mut head_file = open_or_create(&folder.join(HEAD))?;
         lock(&head_file)?;
         let mut text = Vec::new();

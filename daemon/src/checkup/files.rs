@@ -94,6 +94,7 @@ pub(super) fn asides_of(vault: &Path) -> Vec<PathBuf> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
+    File,
     Link,
     Socket,
     Other,
@@ -116,6 +117,7 @@ impl Facts {
         let lets_through = |folder: &Path| fs::metadata(folder).is_ok_and(|m| m.mode() & 0o001 != 0);
         Self {
             form: match metadata.file_type() {
+                form if form.is_file() => Form::File,
                 form if form.is_symlink() => Form::Link,
                 form if form.is_socket() => Form::Socket,
                 _ => Form::Other,
@@ -166,7 +168,14 @@ fn judge_file(what: &str, path: &Path, kind: Kind, facts: Facts, own: u32) -> Ve
     if kind == Kind::Socket && facts.form != Form::Socket {
         problem(
             "stands in the socket's place and is none".to_owned(),
-            format!("mv {0} {0}.old", quoted(path)),
+            format!("mv -n {0} {0}.old", quoted(path)),
+        );
+        return found;
+    }
+    if kind != Kind::Socket && matches!(facts.form, Form::Socket | Form::Other) {
+        problem(
+            format!("the {what} is not a regular file, so it is not read"),
+            format!("mv -n {0} {0}.old; then put the file itself there", quoted(path)),
         );
         return found;
     }
@@ -214,7 +223,8 @@ fn judge_file(what: &str, path: &Path, kind: Kind, facts: Facts, own: u32) -> Ve
 
 fn judge_folder(folder: &Path, is_ours: bool, owner: u32, mode: u32, own: u32) -> Option<Finding> {
     const STICKY: u32 = 0o1000;
-    if owner != own && owner != 0 {
+    // Whoever owns the root has the whole machine; in a namespace it may seem to be nobody's.
+    if owner != own && owner != 0 && folder.parent().is_some() {
         let found = format!("the folder belongs to user {owner}, who could exchange what is in it");
         let mend = format!("sudo chown {own} {}", quoted(folder));
         return Some(finding(Severity::Problem, folder, found, mend));
@@ -223,7 +233,12 @@ fn judge_folder(folder: &Path, is_ours: bool, owner: u32, mode: u32, own: u32) -
     // In a sticky folder nobody else can rename or remove what is ours.
     if is_open && (is_ours || mode & STICKY == 0) {
         let found = format!("the folder has mode {mode:04o}: others could exchange what is in it");
-        let mend = format!("chmod {} {}", if is_ours { "700" } else { "go-w" }, quoted(folder));
+        let mend = if is_ours && (mode & STICKY != 0 || owner != own) {
+            "others need this folder as it is: move what is ours, and name its new place in the configuration"
+                .to_owned()
+        } else {
+            format!("chmod {} {}", if is_ours { "700" } else { "go-w" }, quoted(folder))
+        };
         return Some(finding(Severity::Problem, folder, found, mend));
     }
     is_ours.then(|| finding(Severity::Fine, folder, format!("the folder: mode {mode:04o}"), String::new()))
@@ -259,7 +274,7 @@ mod tests {
 
     const OWN: u32 = 1000;
     const GOOD: Facts = Facts {
-        form: Form::Other,
+        form: Form::File,
         owner: OWN,
         group: 100,
         mode: 0o600,
@@ -279,6 +294,7 @@ mod tests {
     #[case::access_list(Facts { mode: 0o640, has_access_list: true, ..GOOD }, "getfacl")]
     #[case::owner(Facts { owner: 7, ..GOOD }, "belongs to user 7")]
     #[case::link(Facts { form: Form::Link, ..GOOD }, "symbolic link")]
+    #[case::folder(Facts { form: Form::Other, ..GOOD }, "not a regular file")]
     fn a_secret_file_that_others_reach_is_a_problem_and_says_whose(
         #[case] facts: Facts,
         #[case] words: &str,
@@ -286,6 +302,16 @@ mod tests {
         let (severity, found, mend) = told(Kind::Closed, facts);
         assert!(severity == Severity::Problem && found.contains(words), "{found}");
         assert!(mend.contains(r"'/k/it'\''s'"), "{mend}");
+    }
+
+    #[test]
+    fn no_advice_takes_a_folder_from_those_who_share_it() {
+        let mend = |owner, mode| judge_folder(Path::new("/shared"), true, owner, mode, OWN).unwrap().mend;
+        assert_eq!(mend(OWN, 0o770), "chmod 700 '/shared'");
+        for mend in [mend(0, 0o1777), mend(0, 0o775), mend(OWN, 0o1777)] {
+            assert!(mend.contains("move what is ours"), "{mend}");
+        }
+        assert!(judge_folder(Path::new("/"), false, 65534, 0o755, OWN).is_none());
     }
 
     #[test]

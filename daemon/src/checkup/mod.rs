@@ -177,13 +177,47 @@ pub fn untried(servers: usize) -> Option<Finding> {
     })
 }
 
+/// As many findings as fit into so many bytes, with a word about the rest. What has to be mended is the last to go.
+pub fn fitted(mut found: Vec<Finding>, bytes: usize) -> Vec<Finding> {
+    let size = |finding: &Finding| {
+        finding.subject.len() + finding.found.len() + finding.mend.len() + BESIDE_ITS_TEXT
+    };
+    if found.iter().map(size).sum::<usize>() <= bytes {
+        return found;
+    }
+    found.sort_by_key(|finding| match finding.severity {
+        Severity::Problem => 0,
+        Severity::Notice => 1,
+        Severity::Fine => 2,
+    });
+    let (all, mut left) = (found.len(), bytes.saturating_sub(ABOUT_THE_REST));
+    found.retain(|finding| {
+        let fits = size(finding) <= left;
+        left -= if fits { size(finding) } else { 0 };
+        fits
+    });
+    found.push(Finding {
+        severity: Severity::Notice,
+        area: Area::Daemon,
+        subject: "others".to_owned(),
+        found: format!("{} more findings do not fit into one answer", all - found.len()),
+        mend: "mend what is told here first, then: procurify-token doctor".to_owned(),
+    });
+    found
+}
+
 /// A path as a word of a shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
+/// An answer has at most 256 KiB, head and frame included.
+pub const MOST_IN_ANSWER: usize = 240 * 1024;
 /// So many servers are tried at once.
 pub const MOST_SERVERS: usize = 20;
+/// Lengths and numbers of a finding as it is sent.
+const BESIDE_ITS_TEXT: usize = 32;
+const ABOUT_THE_REST: usize = 256;
 const SYNCHRONISE: &str = "timedatectl set-ntp true";
 /// 2026-01-01, before which none of this was there.
 const OLDEST_PRESENT: i64 = 1_767_225_600;
@@ -205,6 +239,28 @@ mod tests {
         assert_eq!(seen(now, Some(-60)).unwrap().0, Severity::Fine);
         let (severity, found) = seen(now, Some(90)).unwrap();
         assert!(severity == Severity::Notice && found.starts_with("90 s behind"), "{found}");
+    }
+
+    #[test]
+    fn whatever_there_is_to_tell_fits_into_an_answer_and_problems_go_last() {
+        let finding = |severity, number: usize| Finding {
+            severity,
+            area: Area::Files,
+            subject: format!("{number}"),
+            found: "x".repeat(4000),
+            mend: "y".repeat(4000),
+        };
+        let found = |many: usize| -> Vec<_> {
+            let severity = |number| if number % 100 == 99 { Severity::Problem } else { Severity::Fine };
+            (0..many).map(|number| finding(severity(number), number)).collect()
+        };
+        assert_eq!(fitted(found(20), MOST_IN_ANSWER), found(20));
+        let kept = fitted(found(1000), MOST_IN_ANSWER);
+        assert_eq!(kept.iter().filter(|finding| finding.severity == Severity::Problem).count(), 10);
+        let told = kept.last().unwrap();
+        assert_eq!(told.found, format!("{} more findings do not fit into one answer", 1001 - kept.len()));
+        let answer = procurify_token_protocol::Answer::Findings(kept);
+        procurify_token_protocol::codec::encode_reply(1, &Ok(answer)).unwrap();
     }
 
     #[test]

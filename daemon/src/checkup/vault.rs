@@ -1,4 +1,4 @@
-//! What opens the vault, what is kept of it, and whether it would survive a loss. The vault is not opened for that.
+//! What opens the vault, what is kept of it, and whether it would survive a loss. What is in it is not read for that.
 
 use procurify_token_protocol::{Area, Finding, GenerationStatus, Severity, SlotKind, SlotStatus};
 
@@ -9,13 +9,20 @@ use crate::vault::{Vault, VaultError, VaultPaths};
 pub(super) fn examine(paths: &VaultPaths) -> Vec<Finding> {
     let generations = Vault::generations_at(paths);
     let mut found = match Vault::slots_at(paths) {
-        Ok(slots) => judge_slots(paths, &slots),
+        Ok(slots) => {
+            let mut found = judge_slots(paths, &slots);
+            if slots.iter().any(|slot| slot.kind == SlotKind::KeyFile) {
+                found.extend(Vault::try_key_file(paths).err().as_ref().and_then(judge_key_file));
+            }
+            found
+        }
         Err(error) => vec![judge_unreadable(paths, &error, &generations)],
     };
     found.extend(judge_generations(&generations));
     found.extend(asides_of(&paths.vault).iter().map(|aside| {
-        let told = "was put aside when somebody went back to an older vault; it may hold secrets that are nowhere else";
-        let mend = format!("once all is well: rm {}", quoted(aside));
+        let told = "was put aside when somebody went back to an older vault; it may hold secrets that are nowhere else, and \
+                    what opened it then still does";
+        let mend = format!("once all is well, keep it as you keep a backup: mv -n {} FOLDER", quoted(aside));
         Finding { subject: aside.display().to_string(), ..finding(Severity::Notice, told, mend) }
     }));
     found
@@ -61,6 +68,16 @@ fn judge_slots(paths: &VaultPaths, slots: &[SlotStatus]) -> Vec<Finding> {
     found
 }
 
+/// Owner and mode are told of with the files, and that it is missing with the slots.
+fn judge_key_file(error: &VaultError) -> Option<Finding> {
+    let is_wrong = matches!(
+        error,
+        VaultError::WrongKey { .. } | VaultError::KeyFileMalformed { .. } | VaultError::NoSuchSlot { .. }
+    );
+    let mend = "put the right one back from your backup, or open the vault with another slot: procurify-token unlock";
+    is_wrong.then(|| finding(Severity::Problem, &error.to_string(), mend))
+}
+
 fn judge_unreadable(paths: &VaultPaths, error: &VaultError, generations: &[GenerationStatus]) -> Finding {
     let good = generations.iter().find(|older| older.is_whole);
     let told = error.to_string();
@@ -72,8 +89,14 @@ fn judge_unreadable(paths: &VaultPaths, error: &VaultError, generations: &[Gener
         (VaultError::Newer { .. }, _) => {
             finding(Severity::Problem, &told, "install the newer procurify-token again")
         }
+        (VaultError::OnlyOlder { .. }, None) => finding(
+            Severity::Problem,
+            &told,
+            "see what keeps the older generations from being read; only then move them away, and: procurify-token restore FILE",
+        ),
         (
             VaultError::Missing { .. }
+            | VaultError::OnlyOlder { .. }
             | VaultError::Damaged { .. }
             | VaultError::Truncated { .. }
             | VaultError::NotAVault { .. },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 use procurify_token_protocol::{Answer, Area, Finding, Severity};
 
+use super::beside::Effort;
 use super::{Driver, Event, Reply, VaultState};
 use crate::checkup::{self, Credentials};
 use crate::clock::Clock;
@@ -40,7 +41,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let memory =
             checkup::memory(guarded::achieved(), self.parts.core_dumps_forbidden, Some(self.parts.sandbox));
         let places = self.parts.places.clone();
-        let files = self.derived(move |_| places.examine());
+        let files = self.beside(Effort::Disk, move |_| places.examine());
         let (issuer, wall) = (Arc::clone(&self.parts.issuer), now.wall);
         self.running.push(Box::pin(async move {
             let untried = checkup::untried(servers.len());
@@ -59,6 +60,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             told.extend(files.await);
             let found = told.into_iter().chain(memory).chain(checkup::clock(wall, farthest));
             let found = found.chain(network).chain(untried).chain(credentials).collect();
+            let found = checkup::fitted(found, checkup::MOST_IN_ANSWER);
             Event::Answered { answer: Ok(Answer::Findings(found)), reply }
         }));
     }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `mod.rs` | the loop, and the Keeper's actions |
 //! | `request.rs` | token requests |
+//! | `beside.rs` | what takes its time, and how much of it at once |
 //! | `opening.rs` | making, opening and locking the vault |
 //! | `slots.rs` | what opens the vault, and its key |
 //! | `transfer.rs` | backup, restore, export, import |
@@ -20,6 +21,7 @@
 //! | `report.rs` | what is known of credentials and of the daemon |
 
 mod admin;
+mod beside;
 mod clocks;
 mod examining;
 mod keeping;
@@ -35,7 +37,7 @@ use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +46,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::{
     Answer, CredentialCopy, CredentialName, Description, Failure, RecoveryCode, Refusal, Request, SlotId,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use opening::Attempt;
@@ -60,7 +62,7 @@ use crate::explain;
 use crate::issuer::{Issued, TokenIssuer};
 use crate::lookup::{Lookup, Ready};
 use crate::os::sandbox::Confinement;
-use crate::refresh::{Action, Held, Keeper, Now, Policy, Refused, Ticket, Wait, Waiter};
+use crate::refresh::{Action, Held, Keeper, Moment, Now, Policy, Refused, Ticket, Wait, Waiter};
 use crate::vault::{Kept, PreparedSlot, Vault, VaultError};
 
 /// How sessions reach the driver.
@@ -98,9 +100,9 @@ impl Handle {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Handle {
-    /// A handle whose requests arrive in the test's own hand.
+    /// A handle whose requests arrive in the hand of a test or of the fuzzer.
     pub(crate) fn in_hand() -> (Self, mpsc::Receiver<(Request, Reply)>) {
         let (commands, mut inbox) = mpsc::channel(MOST_COMMANDS);
         let (forward, hand) = mpsc::channel(MOST_COMMANDS);
@@ -168,8 +170,8 @@ pub struct Driver<I, C> {
     locked: u64,
     /// Those who came while the vault was being opened by itself.
     held_back: Option<Vec<Command>>,
-    /// How many keys may be derived at once: each takes 64 MiB.
-    derivations: Arc<Semaphore>,
+    /// How much may go on beside it.
+    beside: beside::Places,
     /// Who may have the next page of an export.
     export: Option<ExportPass>,
     /// What was wrong when the vault was last opened.
@@ -223,15 +225,50 @@ struct OpenVault {
 
 /// Something that ran beside the driver has ended.
 enum Event {
-    Issued { ticket: Ticket, sent: Now, outcome: Result<Issued, Failure> },
-    Tried { trial: Trial, outcome: Result<Issued, Failure>, reply: Reply },
-    Watched { name: CredentialName, reply: Reply },
-    Opened { opened: Result<(Vault, Option<RecoveryCode>), VaultError>, attempt: Attempt },
-    SlotPrepared { prepared: Result<PreparedSlot, Refusal>, description: Description, reply: Reply },
-    SlotsKept { kept: Result<Kept, Refusal>, without: Vec<SlotId>, reply: Reply },
-    Exporting { allowed: Result<(), Refusal>, after: Option<CredentialName>, reply: Reply },
-    Arrived { copies: Result<Vec<CredentialCopy>, Refusal>, reply: Reply },
-    Answered { answer: Result<Answer, Refusal>, reply: Reply },
+    Issued {
+        ticket: Ticket,
+        sent: Now,
+        outcome: Result<Issued, Failure>,
+    },
+    Tried {
+        trial: Trial,
+        outcome: Result<Issued, Failure>,
+        reply: Reply,
+    },
+    Watched {
+        name: CredentialName,
+        reply: Reply,
+    },
+    Opened {
+        opened: Result<(Vault, Option<RecoveryCode>), VaultError>,
+        attempt: Attempt,
+    },
+    SlotPrepared {
+        prepared: Result<PreparedSlot, Refusal>,
+        description: Description,
+        locked: u64,
+        reply: Reply,
+    },
+    SlotsKept {
+        kept: Result<Kept, Refusal>,
+        without: Vec<SlotId>,
+        locked: u64,
+        reply: Reply,
+    },
+    Exporting {
+        allowed: Result<(), Refusal>,
+        after: Option<CredentialName>,
+        locked: u64,
+        reply: Reply,
+    },
+    Arrived {
+        copies: Result<Vec<CredentialCopy>, Refusal>,
+        reply: Reply,
+    },
+    Answered {
+        answer: Result<Answer, Refusal>,
+        reply: Reply,
+    },
 }
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
@@ -245,7 +282,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             vault: VaultState::Closed,
             locked: 0,
             held_back: None,
-            derivations: Arc::new(Semaphore::new(MOST_DERIVATIONS)),
+            beside: beside::Places::default(),
             export: None,
             problems: Vec::new(),
             waiters: HashMap::new(),
@@ -268,9 +305,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// issued should not be lost.
     pub async fn run(mut self, mut controls: mpsc::Receiver<Control<I>>) {
         self.open_by_itself();
+        let mut rings_at = self.wake();
+        let mut alarm = pin!(C::nap(self.until(rings_at)));
         loop {
             self.perform();
-            let nap = self.nap();
+            // One that rings too early may: most of what happens does not change when the next thing is due.
+            let wake = self.wake();
+            if wake < rings_at {
+                alarm.set(C::nap(self.until(wake)));
+                rings_at = wake;
+            }
             tokio::select! {
                 // In this order, so that the same events in the same order lead to the same state. What comes back is
                 // no more than was sent; it cannot keep those out who ask.
@@ -284,13 +328,18 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 },
                 Some(event) = self.running.next() => self.come_back(event),
                 Some(command) = self.commands.recv() => self.take(command),
-                () = tokio::time::sleep(nap) => {}
+                () = &mut alarm => {
+                    rings_at = self.wake();
+                    alarm.set(C::nap(self.until(rings_at)));
+                }
             }
             let now = self.parts.clock.now();
             self.look_at_the_clocks(now);
             self.keeper.tick(now);
         }
         self.commands.close();
+        // Whoever was not heard yet is told so at once, while the table still has what is held.
+        while self.commands.try_recv().is_ok() {}
         self.watchers.clear();
         self.keeper.wind_down();
         let _ = tokio::time::timeout(LAST_WAIT, async {
@@ -309,10 +358,14 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.perform();
     }
 
-    /// A suspend or a changed clock is noticed within this time, whatever the Keeper expects.
-    fn nap(&self) -> Duration {
-        let now = self.parts.clock.boot();
-        self.keeper.next_wake().map_or(LONGEST_NAP, |wake| now.until(wake).min(LONGEST_NAP))
+    /// When to look at the time again: a changed clock is noticed within a minute, whatever the Keeper expects.
+    fn wake(&self) -> Moment {
+        let at_the_latest = self.parts.clock.boot() + LONGEST_NAP;
+        self.keeper.next_wake().map_or(at_the_latest, |wake| wake.min(at_the_latest))
+    }
+
+    fn until(&self, wake: Moment) -> Duration {
+        self.parts.clock.boot().until(wake)
     }
 
     /// Does what the Keeper says, in its order; what is to be kept is written first.
@@ -428,9 +481,8 @@ fn needs_the_vault(request: &Request) -> bool {
 
 /// How many requests may wait for the driver; further callers are told that it is busy.
 const MOST_COMMANDS: usize = 4096;
-const MOST_DERIVATIONS: usize = 2;
 const LEAST_CROWD: usize = 64;
-const LONGEST_NAP: Duration = Duration::from_secs(30);
+const LONGEST_NAP: Duration = Duration::from_mins(1);
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);
 /// How long token requests that are out may hold up a stop.
 const LAST_WAIT: Duration = Duration::from_secs(5);

@@ -1,8 +1,6 @@
 //! Making, opening and locking the vault.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use procurify_token_protocol::{
 };
 use tracing::{info, warn};
 
+use super::beside::{Effort, paused};
 use super::{Driver, Event, OpenVault, Reply, VaultState};
 use crate::audit::Keep;
 use crate::cache::{Cache, CachedToken, Condition};
@@ -40,7 +39,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn open_by_itself(&mut self) {
         if self.held_back.is_some() {
             let attempt = Attempt { locked: self.locked, purpose: Purpose::ByItself };
-            self.attempt(attempt, |paths| Ok((Vault::open(paths, Key::Unattended)?, None)));
+            self.attempt(attempt, Effort::Fetch, |paths| Ok((Vault::open(paths, Key::Unattended)?, None)));
         }
     }
 
@@ -83,7 +82,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         }
         let has_key_file = slots.iter().any(|slot| matches!(slot, NewSlot::KeyFile));
         let attempt = Attempt { locked: self.locked, purpose: Purpose::Init { has_key_file, reply } };
-        self.attempt(attempt, move |paths| Vault::create(paths, &slots, now));
+        self.attempt(attempt, Effort::of_slots(&slots), move |paths| Vault::create(paths, &slots, now));
     }
 
     /// Opens the vault, beside the driver.
@@ -94,7 +93,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             return;
         }
         let attempt = Attempt { locked: self.locked, purpose: Purpose::Unlock { generation, reply } };
-        self.attempt(attempt, move |paths| {
+        self.attempt(attempt, Effort::of_key(&key), move |paths| {
             Ok((Vault::open_generation(paths, Key::from(&key), generation)?, None))
         });
     }
@@ -103,29 +102,12 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     fn attempt(
         &mut self,
         attempt: Attempt,
+        effort: Effort,
         work: impl FnOnce(&VaultPaths) -> Result<(Vault, Option<RecoveryCode>), VaultError> + Send + 'static,
     ) {
-        let derived = self.derived(work);
-        self.running.push(Box::pin(async move {
-            let opened = derived.await;
-            if matches!(opened, Err(VaultError::WrongKey { kind, .. }) if !kind.is_unattended()) {
-                tokio::time::sleep(PAUSE_AFTER_WRONG_KEY).await;
-            }
-            Event::Opened { opened, attempt }
-        }));
-    }
-
-    /// Has something done that derives keys or asks other programs, beside the driver and no more than a few at once.
-    pub(super) fn derived<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&VaultPaths) -> T + Send + 'static,
-    ) -> Pin<Box<dyn Future<Output = T> + Send>> {
-        let (paths, derivations) = (self.parts.places.vault.clone(), Arc::clone(&self.derivations));
-        Box::pin(async move {
-            let _permit = derivations.acquire_owned().await.expect("the semaphore is never closed");
-            let done = tokio::task::spawn_blocking(move || work(&paths)).await;
-            done.expect("work with the vault does not panic")
-        })
+        let tried = self.beside(effort, work);
+        self.running
+            .push(Box::pin(async move { Event::Opened { opened: paused(tried.await).await, attempt } }));
     }
 
     pub(super) fn finish_opening(
@@ -142,9 +124,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     self.opened_by_itself(opened.map(|(vault, _)| vault));
                     self.perform();
                 }
-                for command in self.held_back.take().into_iter().flatten() {
-                    self.take(command);
-                }
+                self.let_in();
             }
             Purpose::Init { has_key_file, reply } => {
                 let made =
@@ -171,7 +151,17 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 };
                 self.perform();
                 let _ = reply.send(outcome);
+                if matches!(self.vault, VaultState::Open(_)) {
+                    self.let_in();
+                }
             }
+        }
+    }
+
+    /// Nobody need wait any longer for the vault to be opened by itself.
+    fn let_in(&mut self) {
+        for command in self.held_back.take().into_iter().flatten() {
+            self.take(command);
         }
     }
 
@@ -207,9 +197,16 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             if kept.token.as_ref().is_some_and(|(_, anchor)| *anchor == Anchor::WallClock) {
                 self.by_wall_clock.insert(credential.name.clone());
             }
+            // As where the clock is set while the daemon runs: the machine may have stood still, and no clock but this
+            // one have noticed.
+            let is_doubtful =
+                kept.token.as_ref().is_some_and(|(kept, _)| kept.token.expires_at() <= now.wall);
             let held = kept.token.and_then(|(token, _)| restored(credential, token, now));
             tokens += usize::from(held.is_some());
             self.keeper.insert(&credential.name, held, history, now);
+            if is_doubtful {
+                self.keeper.doubt(&credential.name, now);
+            }
         }
         if self.parts.audit.keep() != Keep::Off {
             match vault.audit_key() {
@@ -242,14 +239,20 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.vault = VaultState::Closed;
     }
 
+    /// What was begun with an open vault, if that was not locked since. Another may be open by now, and what was shown was shown to
+    /// the one before.
+    pub(super) fn still<T>(&self, locked: u64, begun: T) -> Result<T, Refusal> {
+        if locked == self.locked { Ok(begun) } else { Err(explain::locked()) }
+    }
+
     pub(super) fn opened(&mut self) -> Result<&mut OpenVault, Refusal> {
         let paths = &self.parts.places.vault;
         match &mut self.vault {
             VaultState::Open(open) => Ok(open),
             VaultState::Closed if paths.vault.exists() => Err(explain::locked()),
-            VaultState::Closed => match Vault::generations_at(paths).first() {
-                Some(older) => Err(explain::only_older(&paths.vault, older)),
-                None => Err(explain::no_vault()),
+            VaultState::Closed => match Vault::slots_at(paths) {
+                Err(error @ VaultError::OnlyOlder { .. }) => Err(explain::vault(&error)),
+                _ => Err(explain::no_vault()),
             },
         }
     }
@@ -287,7 +290,5 @@ enum Purpose {
     Unlock { generation: u8, reply: Reply },
 }
 
-/// How much later a wrong passphrase or recovery code is answered.
-const PAUSE_AFTER_WRONG_KEY: Duration = Duration::from_secs(1);
 /// By how much clocks may differ that are right.
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);

@@ -75,15 +75,18 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             }
             Event::Tried { trial, outcome, reply } => self.finish_promotion(&trial, outcome, reply),
             Event::Opened { opened, attempt } => self.finish_opening(opened, attempt),
-            Event::SlotPrepared { prepared, description, reply } => {
+            Event::SlotPrepared { prepared, description, locked, reply } => {
+                let prepared = prepared.and_then(|prepared| self.still(locked, prepared));
                 let added = prepared.and_then(|prepared| self.slot_added(prepared, description));
                 let _ = reply.send(added);
             }
-            Event::SlotsKept { kept, without, reply } => {
+            Event::SlotsKept { kept, without, locked, reply } => {
+                let kept = kept.and_then(|kept| self.still(locked, kept));
                 let rekeyed = kept.and_then(|kept| self.rekeyed(&kept, &without));
                 let _ = reply.send(rekeyed);
             }
-            Event::Exporting { allowed, after, reply } => {
+            Event::Exporting { allowed, after, locked, reply } => {
+                let allowed = allowed.and_then(|()| self.still(locked, ()));
                 let page = allowed.and_then(|()| self.exported(after.as_ref()));
                 let _ = reply.send(page);
             }

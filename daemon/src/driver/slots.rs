@@ -6,6 +6,7 @@
 use procurify_token_protocol::{Answer, Description, NewSlot, Refusal, SlotId, UnlockWith};
 use tracing::{info, warn};
 
+use super::beside::{Effort, paused};
 use super::{Driver, Event, OpenVault, Reply};
 use crate::clock::Clock;
 use crate::explain;
@@ -15,7 +16,7 @@ use crate::vault::{ChangeError, Kept, Key, PreparedSlot, Vault};
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// The slots and the older generations, from the disk: a locked vault has them, too.
     pub(super) fn slots(&mut self, reply: Reply) {
-        let looked = self.derived(|paths| {
+        let looked = self.beside(Effort::Disk, |paths| {
             let slots = Vault::slots_at(paths).map_err(|error| explain::vault(&error))?;
             Ok(Answer::Slots { slots, generations: Vault::generations_at(paths) })
         });
@@ -29,16 +30,25 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         description: Description,
         reply: Reply,
     ) {
-        if let Err(refusal) = self.opened() {
-            let _ = reply.send(Err(refusal));
-            return;
-        }
-        let prepared = self.derived(move |paths| {
-            Vault::prove(paths, Key::from(&proof)).map_err(|error| explain::vault(&error))?;
-            PreparedSlot::new(paths, &slot).map_err(|error| explain::vault(&error))
-        });
+        let door = match self.opened() {
+            Ok(open) => open.vault.door(),
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        let locked = self.locked;
+        let proof_takes = Effort::of_key(&proof);
+        let proven = self.beside(proof_takes, move |_| door.prove(Key::from(&proof)));
+        let slot_takes = Effort::of_slots(std::slice::from_ref(&slot));
+        let prepared = self.beside(slot_takes, move |paths| PreparedSlot::new(paths, &slot));
         self.running.push(Box::pin(async move {
-            Event::SlotPrepared { prepared: prepared.await, description, reply }
+            let prepared = match paused(proven.await).await {
+                Ok(()) => prepared.await,
+                Err(error) => Err(error),
+            };
+            let prepared = prepared.map_err(|error| explain::vault(&error));
+            Event::SlotPrepared { prepared, description, locked, reply }
         }));
     }
 
@@ -58,15 +68,20 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 
     pub(super) fn rekey(&mut self, without: Vec<SlotId>, keys: Vec<UnlockWith>, reply: Reply) {
-        if let Err(refusal) = self.opened() {
-            let _ = reply.send(Err(refusal));
-            return;
-        }
-        let going = without.clone();
-        let kept = self.derived(move |paths| {
-            Vault::keep_slots(paths, &going, &keys).map_err(|error| explain::vault_change(&error))
-        });
-        self.running.push(Box::pin(async move { Event::SlotsKept { kept: kept.await, without, reply } }));
+        let door = match self.opened() {
+            Ok(open) => open.vault.door(),
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
+        let (going, locked) = (without.clone(), self.locked);
+        let effort = if keys.is_empty() { Effort::Fetch } else { Effort::Stretch };
+        let kept = self.beside(effort, move |_| door.keep(&going, &keys));
+        self.running.push(Box::pin(async move {
+            let kept = paused(kept.await).await.map_err(|error| explain::vault_change(&error));
+            Event::SlotsKept { kept, without, locked, reply }
+        }));
     }
 
     pub(super) fn rekeyed(&mut self, kept: &Kept, without: &[SlotId]) -> Result<Answer, Refusal> {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::issuer::TokenRequest;
 use crate::refresh::Moment;
-use crate::vault::VaultPaths;
+use crate::vault::{KeyCommand, VaultPaths};
 
 /// An issuer that answers what the test has laid ready, and remembers who asked.
 #[derive(Debug, Default)]
@@ -51,9 +51,9 @@ impl TokenIssuer for FakeIssuer {
     }
 }
 
-/// By the boot-time clock, and how far the wall clock was set ahead since.
+/// By the boot-time clock, how far the wall clock was set ahead since, and which boot it is.
 #[derive(Clone, Debug, Default)]
-struct FakeClock(Arc<Mutex<i64>>, Arc<Mutex<TimeDelta>>);
+struct FakeClock(Arc<Mutex<i64>>, Arc<Mutex<TimeDelta>>, Option<u128>);
 
 impl Clock for FakeClock {
     fn boot(&self) -> Moment {
@@ -63,6 +63,10 @@ impl Clock for FakeClock {
     fn now(&self) -> Now {
         let wall = DateTime::from_timestamp_millis(1_800_000_000_000 + *self.0.lock().unwrap()).unwrap();
         Now { boot: self.boot(), wall: wall + *self.1.lock().unwrap(), dice: 7 }
+    }
+
+    fn boot_id(&self) -> Option<u128> {
+        self.2
     }
 }
 
@@ -83,8 +87,15 @@ impl Daemon {
     }
 
     fn start_in(folder: Arc<TempDir>, clock: FakeClock) -> Self {
+        Self::start_with(folder, clock, None)
+    }
+
+    fn start_with(folder: Arc<TempDir>, clock: FakeClock, command: Option<KeyCommand>) -> Self {
         let (issuer, lookup) = (Arc::new(FakeIssuer::default()), Arc::new(Lookup::default()));
-        let (driver, handle) = Self::driver_in(&folder, clock.clone(), &issuer, &lookup);
+        let mut parts = Self::parts_in(&folder, clock.clone(), &issuer, &lookup);
+        parts.places.vault.command = command;
+        let (mut driver, handle) = Driver::new(parts);
+        driver.open_at_start();
         let (controls, inbox) = mpsc::channel(1);
         let running = tokio::spawn(driver.run(inbox));
         Self { folder, issuer, clock, lookup, handle, controls, running }
@@ -96,8 +107,19 @@ impl Daemon {
         issuer: &Arc<FakeIssuer>,
         lookup: &Arc<Lookup>,
     ) -> (Driver<FakeIssuer, FakeClock>, Handle) {
+        let (mut driver, handle) = Driver::new(Self::parts_in(folder, clock, issuer, lookup));
+        driver.open_at_start();
+        (driver, handle)
+    }
+
+    fn parts_in(
+        folder: &TempDir,
+        clock: FakeClock,
+        issuer: &Arc<FakeIssuer>,
+        lookup: &Arc<Lookup>,
+    ) -> Parts<FakeIssuer, FakeClock> {
         let path = |name: &str| folder.path().join(name);
-        let (mut driver, handle) = Driver::new(Parts {
+        Parts {
             lookup: Arc::clone(lookup),
             issuer: Arc::clone(issuer),
             clock,
@@ -115,9 +137,7 @@ impl Daemon {
             warnings: Vec::new(),
             stop: Arc::default(),
             audit: audit::Handle::default(),
-        });
-        driver.open_at_start();
-        (driver, handle)
+        }
     }
 
     /// Stops, and leaves what outlives it.
@@ -336,7 +356,7 @@ async fn a_pair_that_is_being_tried_is_the_one_that_is_promoted_or_none() {
 #[tokio::test]
 async fn a_token_from_the_future_was_written_down_by_a_wrong_clock() {
     let daemon = Daemon::enrolled().await;
-    let clock = FakeClock(Arc::new(Mutex::new(-10 * 24 * 3_600_000)), Arc::default());
+    let clock = FakeClock(Arc::new(Mutex::new(-10 * 24 * 3_600_000)), Arc::default(), None);
     let Daemon { folder, controls, running, .. } = daemon;
     controls.send(Control::Stop).await.unwrap();
     running.await.unwrap();
@@ -483,6 +503,48 @@ async fn a_wrong_passphrase_is_refused_and_the_right_one_opens() {
         .await
         .unwrap();
     assert_eq!(daemon.status().await.vault, WireVaultState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_shows_a_wrong_passphrase_is_answered_late_whatever_it_was_for() {
+    use procurify_token_protocol::{ExportProof, Passphrase};
+    let key = |text: &str| UnlockWith::Passphrase(Passphrase::new(text.into()).unwrap());
+    let daemon = Daemon::start();
+    let slots = vec![NewSlot::Passphrase(Passphrase::new("right".into()).unwrap())];
+    daemon.ask(Request::Init { slots }).await.unwrap();
+    let asked = |text| {
+        let description = Description::default();
+        [
+            Request::Export { proof: ExportProof::Key(key(text)), after: None },
+            Request::AddSlot { proof: key(text), slot: NewSlot::RecoveryCode, description },
+            Request::Rekey { without: Vec::new(), keys: vec![key(text)] },
+        ]
+    };
+    for request in asked("wrong") {
+        let (named, begun) = (format!("{request:?}"), tokio::time::Instant::now());
+        daemon.ask(request).await.unwrap_err();
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{named}");
+    }
+    for request in asked("right").into_iter().take(2) {
+        let (named, begun) = (format!("{request:?}"), tokio::time::Instant::now());
+        daemon.ask(request).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "{named}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_shown_before_a_lock_is_worth_nothing_after_it() {
+    let daemon = Daemon::start();
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
+    // To stretch this takes longer than everything else here.
+    let slot = NewSlot::Passphrase(procurify_token_protocol::Passphrase::new("words".into()).unwrap());
+    let add = Request::AddSlot { proof: UnlockWith::Unattended, slot, description: Description::default() };
+    let unlock = Request::Unlock { key: UnlockWith::Unattended, generation: 0 };
+    // It is open again before the new slot is ready.
+    let (added, locked, unlocked) =
+        tokio::join!(daemon.ask(add), daemon.ask(Request::Lock), daemon.ask(unlock));
+    assert_eq!(added.unwrap_err().code, RefusalCode::LOCKED);
+    assert!(locked.is_ok() && unlocked.is_ok());
 }
 
 impl FakeClock {
@@ -720,4 +782,83 @@ async fn what_is_kept_of_credentials_that_are_gone_goes_at_the_next_start() {
     daemon.stop().await;
     let (cache, _) = Cache::open(&path, keys()).unwrap();
     assert!(cache.load(&gone, &stamp).token.is_none() && cache.load(&name, &stamp).token.is_some());
+}
+
+/// A virtual machine that is paused shows that by its wall clock alone, and the daemon may be started anew meanwhile.
+#[tokio::test]
+async fn a_kept_token_that_has_ended_by_the_wall_clock_alone_is_served_and_refreshed_early() {
+    let daemon = Daemon::start_in(
+        Arc::new(TempDir::new().unwrap()),
+        FakeClock(Arc::default(), Arc::default(), Some(1)),
+    );
+    daemon.ask(Request::Init { slots: vec![NewSlot::KeyFile] }).await.unwrap();
+    daemon.issuer.prepare(&[Ok("first")]);
+    daemon.add("acme").await.unwrap();
+    assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+    let seen = |daemon: &Daemon| daemon.issuer.asked().len();
+
+    let daemon = daemon.restart().await;
+    daemon.status().await;
+    assert_eq!((daemon.is_ready("acme"), seen(&daemon)), (true, 0));
+
+    *daemon.clock.1.lock().unwrap() = TimeDelta::hours(25);
+    let (folder, clock) = daemon.stop().await;
+    let daemon = Daemon::start_in(folder, clock);
+    daemon.issuer.prepare(&[Ok("second")]);
+    assert!(daemon.is_ready("acme"), "it may live all the same");
+    for _ in 0..20 {
+        daemon.status().await;
+    }
+    assert_eq!(seen(&daemon), 1);
+    assert_eq!(daemon.token("acme").await, Ok("second".to_owned()));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn whoever_waits_for_a_vault_that_opens_by_itself_is_let_in_when_a_person_is_faster() {
+    let passphrase = || procurify_token_protocol::Passphrase::new("right".into()).unwrap();
+    let folder = Arc::new(TempDir::new().unwrap());
+    let gate = folder.path().join("gate");
+    let line = "PROCURIFY-TOKEN-KEY-1 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
+    let script = format!("[ -p '{0}' ] && read word < '{0}'; echo {line}", gate.display());
+    let command = KeyCommand {
+        program: "/bin/sh".to_owned(),
+        arguments: vec!["-c".to_owned(), script],
+        timeout: Duration::from_hours(1),
+    };
+    let daemon = Daemon::start_with(folder, FakeClock::default(), Some(command.clone()));
+    let slots = vec![NewSlot::Command, NewSlot::Passphrase(passphrase())];
+    daemon.ask(Request::Init { slots }).await.unwrap();
+    daemon.issuer.prepare(&[Ok("first")]);
+    daemon.add("acme").await.unwrap();
+    assert_eq!(daemon.token("acme").await, Ok("first".to_owned()));
+    let (folder, clock) = daemon.stop().await;
+
+    rustix::fs::mkfifoat(rustix::fs::CWD, &gate, 0o600.into()).unwrap();
+    let daemon = Daemon::start_with(folder, clock, Some(command));
+    let unlock = Request::Unlock { key: UnlockWith::Passphrase(passphrase()), generation: 0 };
+    let both = async { tokio::join!(daemon.token("acme"), daemon.ask(unlock)) };
+    let both = tokio::time::timeout(Duration::from_secs(30), both).await;
+    // Now the command may end, and with it what waits for it.
+    std::fs::write(&gate, "\n").unwrap();
+    let (token, unlocked) = both.expect("nobody waits for the command");
+    assert!(matches!(unlocked, Ok(Answer::Done)));
+    assert_eq!(token, Ok("first".to_owned()));
+}
+
+/// What it holds is still in the table when those are told whom it has not heard any more.
+#[tokio::test]
+async fn whoever_is_not_heard_any_more_at_a_stop_finds_in_the_table_what_is_held() {
+    let daemon = Daemon::enrolled().await;
+    let witness = Arc::new(Witness { lookup: Arc::clone(&daemon.lookup), saw_token: Mutex::default() });
+    let waker = std::task::Waker::from(Arc::clone(&witness));
+    let min_ttl = Duration::from_hours(100);
+    let get = Request::Get { name: "acme".parse().unwrap(), min_ttl, deadline: SOON };
+    let handle = daemon.handle.clone();
+    let mut asking = std::pin::pin!(handle.ask(get, Peer::default()));
+    daemon.controls.try_send(Control::Stop).unwrap();
+    assert!(asking.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    daemon.running.await.unwrap();
+    assert_eq!(*witness.saw_token.lock().unwrap(), Some(true));
+    assert_eq!(asking.await.unwrap_err().code, RefusalCode::STOPPING);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use procurify_token_protocol::{Answer, CredentialCopy, CredentialName, ExportProof, Refusal, codec};
 use tracing::{info, warn};
 
+use super::beside::{Effort, paused};
 use super::{Driver, Event, Reply, Upload, VaultState};
 use crate::clock::Clock;
 use crate::explain;
@@ -23,7 +24,7 @@ pub(super) struct ExportPass {
 
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     pub(super) fn backup(&mut self, generation: Option<[u8; 32]>, offset: u64, reply: Reply) {
-        let piece = self.derived(move |paths| {
+        let piece = self.beside(Effort::Disk, move |paths| {
             let piece = Vault::piece(paths, generation, offset, MOST_IN_ANSWER);
             let piece = piece.map_err(|error| explain::vault(&error))?;
             piece.map(Answer::VaultPiece).ok_or_else(explain::changed)
@@ -44,7 +45,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             let _ = reply.send(Err(refusal));
             return;
         }
-        let restored = self.derived(move |paths| {
+        let restored = self.beside(Effort::Disk, move |paths| {
             Vault::restore(paths, &upload.unwrap_or_default()).map_err(|error| explain::vault(&error))?;
             info!("a backup was put in the vault's place");
             let slots = Vault::slots_at(paths).map_err(|error| explain::vault(&error))?;
@@ -64,8 +65,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 let _ = reply.send(Err(refusal));
             }
             Ok(upload) => {
-                let copies = self
-                    .derived(move |_| codec::decode_copies(&upload).map_err(|_| explain::not_credentials()));
+                let copies = self.beside(Effort::Disk, move |_| {
+                    codec::decode_copies(&upload).map_err(|_| explain::not_credentials())
+                });
                 self.running.push(Box::pin(async move { Event::Arrived { copies: copies.await, reply } }));
             }
         }
@@ -90,10 +92,13 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     }
 
     pub(super) fn export(&mut self, proof: ExportProof, after: Option<CredentialName>, reply: Reply) {
-        if let Err(refusal) = self.opened() {
-            let _ = reply.send(Err(refusal));
-            return;
-        }
+        let door = match self.opened() {
+            Ok(open) => open.vault.door(),
+            Err(refusal) => {
+                let _ = reply.send(Err(refusal));
+                return;
+            }
+        };
         match proof {
             ExportProof::Pass(shown) => {
                 let now = self.parts.clock.boot();
@@ -105,11 +110,12 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 let _ = reply.send(answer);
             }
             ExportProof::Key(key) => {
-                let allowed = self.derived(move |paths| {
-                    Vault::prove(paths, Key::from(&key)).map_err(|error| explain::vault(&error))
-                });
-                self.running
-                    .push(Box::pin(async move { Event::Exporting { allowed: allowed.await, after, reply } }));
+                let locked = self.locked;
+                let allowed = self.beside(Effort::of_key(&key), move |_| door.prove(Key::from(&key)));
+                self.running.push(Box::pin(async move {
+                    let allowed = paused(allowed.await).await.map_err(|error| explain::vault(&error));
+                    Event::Exporting { allowed, after, locked, reply }
+                }));
             }
         }
     }

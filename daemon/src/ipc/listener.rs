@@ -5,13 +5,18 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions};
+use interprocess::os::unix::uds_local_socket::tokio::Listener as UdSocket;
 use procurify_token_protocol::codec;
+use rustix::io::FdFlags;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio_util::task::TaskTracker;
@@ -24,7 +29,7 @@ use crate::audit::Keep;
 use crate::clock::Clock;
 use crate::{explain, os};
 
-/// A bound socket. Its file goes when this is dropped.
+/// A bound socket. Its file goes when this is dropped, unless a service manager has bound it.
 #[derive(Debug)]
 pub struct Listener {
     inner: LocalSocketListener,
@@ -33,7 +38,8 @@ pub struct Listener {
     callers: TaskTracker,
     socket: PathBuf,
     door: Door,
-    lock: File,
+    /// Of a socket that this process has bound: the right to its name.
+    lock: Option<File>,
 }
 
 /// Who gets as far as the socket. What they may do there is for the access rules.
@@ -86,21 +92,50 @@ impl Listener {
     pub fn bind(socket: &Path, door: Door, places: &Arc<Places>) -> Result<Self, BindError> {
         let (inner, lock) = bind(socket, door)?;
         let (socket, places) = (socket.to_owned(), Arc::clone(places));
-        Ok(Self { inner, socket, door, places, callers: TaskTracker::new(), lock })
+        Ok(Self { inner, socket, door, places, callers: TaskTracker::new(), lock: Some(lock) })
     }
 
-    /// Accepts callers for ever, a task for each. A socket whose name was swept away gets it back.
-    pub async fn serve<C: Clock>(&mut self, service: Arc<Service<C>>) {
+    /// Takes over a socket that a service manager has bound and keeps over restarts: whoever connects meanwhile waits in it, and
+    /// its mode is the service manager's affair.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError::Io`].
+    pub fn inherit(socket: UnixListener, places: &Arc<Places>) -> Result<Self, BindError> {
+        let address = socket.local_addr().ok();
+        let path = address.and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default();
+        // Handed over open, and not for programs that this one starts.
+        let kept = rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(io::Error::from);
+        let inner = kept.and_then(|()| socket.set_nonblocking(true));
+        let inner = inner.and_then(|()| UdSocket::try_from(OwnedFd::from(socket)));
+        let inner = inner.map_err(|error| BindError::Io { socket: path.clone(), error })?;
+        let (inner, places) = (LocalSocketListener::UdSocket(inner), Arc::clone(places));
+        Ok(Self { inner, socket: path, door: Door::Open, places, callers: TaskTracker::new(), lock: None })
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Accepts callers for ever, a task for each.
+    async fn accept<C: Clock>(&self, service: &Arc<Service<C>>) {
+        let mut is_failing = false;
         loop {
-            let accepted = tokio::time::timeout(SWEEP, self.inner.accept()).await;
-            match accepted {
-                Ok(Ok(stream)) => self.receive(stream, &service),
-                Ok(Err(error)) => {
-                    // Out of descriptors, most likely: those who are being served will leave.
-                    warn!(%error, "cannot accept a connection");
+            match self.inner.accept().await {
+                Ok(stream) => {
+                    is_failing = false;
+                    self.receive(stream, service).await;
+                }
+                Err(error) => {
+                    // The system is out of descriptors or of memory: those who are being served will leave. Said once.
+                    if !is_failing {
+                        warn!(%error, "cannot accept a connection");
+                    }
+                    is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                Err(_) => self.mend(),
             }
         }
     }
@@ -112,23 +147,24 @@ impl Listener {
     }
 
     fn mend(&mut self) {
+        let Some(lock) = &self.lock else { return };
         if fs::symlink_metadata(&self.socket).is_ok() {
             return;
         }
         // The lock is ours already, and would keep us out ourselves.
-        let _ = self.lock.unlock();
+        let _ = lock.unlock();
         match bind(&self.socket, self.door) {
             Ok((inner, lock)) => {
                 warn!(socket = %self.socket.display(), "the socket was gone, and is back");
                 // The old one would take the new one's name along when it goes.
                 self.inner.do_not_reclaim_name_on_drop();
-                (self.inner, self.lock) = (inner, lock);
+                (self.inner, self.lock) = (inner, Some(lock));
             }
             Err(problem) => debug!("the socket is gone: {problem}"),
         }
     }
 
-    fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
+    async fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
         let LocalSocketStream::UdSocket(socket) = &stream;
         let identity = os::identify(socket).unwrap_or_default();
         let os::Identity { uid, pid, groups } = identity;
@@ -140,13 +176,25 @@ impl Listener {
         let service = Arc::clone(service);
         let Some(place) = self.places.take(uid, standing) else {
             debug!(uid = peer.uid, pid = peer.pid, "turned away: every place is taken");
-            tokio::spawn(turn_away(stream));
-            return;
+            // At once: a crowd of them must not take descriptors from those who are served. What is said fits into a new socket.
+            return turn_away(stream).await;
         };
         self.callers.spawn(async move {
             converse(stream, Caller { peer, process: process.flatten().map(Arc::new) }, service).await;
             drop(place);
         });
+    }
+}
+
+/// Serves at these sockets for ever. One whose name was swept away gets it back.
+pub async fn serve<C: Clock>(listeners: &mut [Listener], service: &Arc<Service<C>>) {
+    loop {
+        let accepting = join_all(listeners.iter().map(|listener| listener.accept(service)));
+        tokio::select! {
+            _ = accepting => {}
+            () = C::nap(SWEEP) => {}
+        }
+        listeners.iter_mut().for_each(Listener::mend);
     }
 }
 
@@ -162,7 +210,7 @@ fn bind(socket: &Path, door: Door) -> Result<(LocalSocketListener, File), BindEr
         return Err(BindError::TooLong(socket.to_owned()));
     }
     if let Some(folder) = socket.parent() {
-        os::make_private_folder(folder).map_err(io)?;
+        os::make_private_folder(folder, door == Door::Open).map_err(io)?;
     }
     let lock = lock_beside(socket)?;
     // Whoever left this socket holds no lock any more, so it is dead.
@@ -190,6 +238,6 @@ fn lock_beside(socket: &Path) -> Result<File, BindError> {
 }
 
 const LONGEST_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
-/// How often the listener looks whether its socket still has its name.
+/// How often to look whether the sockets still have their names.
 const SWEEP: Duration = Duration::from_mins(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

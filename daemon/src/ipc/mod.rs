@@ -8,6 +8,8 @@ mod places;
 mod session;
 mod witness;
 
-pub use listener::{BindError, Door, Listener};
+pub use listener::{BindError, Door, Listener, serve};
 pub use places::Places;
+#[cfg(fuzzing)]
+pub use session::fuzzing;
 pub use session::{Caller, Service, converse};

@@ -1,11 +1,11 @@
 //! One conversation: frames in, judged, answered from the table or by the driver, frames out.
 //!
 //! A session trusts nothing that arrives. Whatever a caller does, it holds up nobody else: what it may leave unfinished
-//! is bounded in bytes, in requests and in time.
+//! is bounded in bytes, in requests and in time. A little long: what becomes of a request is to be seen in one place.
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
-use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, Request, Verb};
+use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, RefusalCode, Request, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -25,7 +25,7 @@ use crate::audit::{self, Keep, Noted, Who};
 use crate::clock::Clock;
 use crate::driver::{Handle, Upload};
 use crate::explain;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Ready};
 use crate::os::{self, Onlooker, Process};
 
 /// What every conversation needs.
@@ -120,50 +120,75 @@ where
     async fn run(&mut self) {
         let mut buffer = FrameBuffer::new(frame::MAX_REQUEST);
         let mut stopping = self.service.stopping.clone();
+        let mut stopped = pin!(stopped(&mut stopping));
         let mut is_open = true;
-        let mut look_at = Instant::now();
-        let mut patience_ends = Instant::now() + IDLE;
+        let now = Instant::now();
+        let (mut patience_ends, mut look_at) = (now + IDLE, now);
+        // It may ring too early, for whoever was served meanwhile has more time: to set it anew for each request would cost more
+        // than the request.
+        let mut alarm = pin!(tokio::time::sleep_until(patience_ends));
+        let mut has_begun = false;
         loop {
             let Ok(progress) = self.take_requests(&mut buffer).await else { return };
             if !is_open && self.pending.is_empty() {
                 return;
             }
             let is_within_frame = buffer.is_within_frame();
-            if progress == Progress::Some {
+            // A frame that has begun has a fixed time to arrive, however slowly it trickles in.
+            if progress == Progress::Some || has_begun {
                 patience_ends = Instant::now() + if is_within_frame { FRAME } else { IDLE };
             }
+            has_begun = false;
             let may_read = is_open && self.pending.len() < MOST_PENDING;
-            // Only where it is the caller's turn: not while it waits for us.
-            let may_lose_patience = may_read && (is_within_frame || self.pending.is_empty());
+            let alarm_at = match may_read {
+                // Only where it is the caller's turn: not while it waits for us.
+                true if is_within_frame || self.pending.is_empty() => Some(patience_ends),
+                true => None,
+                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place. Where we
+                // read no further, no end of input tells.
+                false => Some(look_at),
+            };
+            if let Some(at) = alarm_at
+                && at < alarm.deadline()
+            {
+                alarm.as_mut().reset(at);
+            }
             tokio::select! {
-                Some(reply) = self.pending.next() => {
+                // In the order of what costs least to ask; a caller that never rests cannot keep the first two out.
+                biased;
+                () = &mut stopped, if is_open => is_open = false,
+                Some(reply) = self.pending.next(), if !self.pending.is_empty() => {
+                    let began = Instant::now();
                     if self.send(&reply).await.is_err() {
                         return;
                     }
-                    if !is_within_frame {
-                        patience_ends = Instant::now() + IDLE;
-                    }
+                    // A frame does not arrive while nobody reads.
+                    patience_ends = match (is_within_frame, may_read) {
+                        (true, true) => patience_ends + began.elapsed(),
+                        (true, false) => Instant::now() + FRAME,
+                        (false, _) => Instant::now() + IDLE,
+                    };
                 }
                 count = self.stream.read(buffer.space()), if may_read => match count {
                     Ok(0) => is_open = false,
                     Ok(count) => {
                         buffer.filled(count);
-                        // A frame that has begun has a fixed time to arrive, however slowly it trickles in.
-                        if !is_within_frame {
-                            patience_ends = Instant::now() + FRAME;
-                        }
+                        has_begun = !is_within_frame;
                     }
                     Err(_) => return,
                 },
-                () = stopped(&mut stopping), if is_open => is_open = false,
-                () = tokio::time::sleep_until(patience_ends), if may_lose_patience => return,
-                // Whoever has said all it wants may still listen; whoever was killed does not, and keeps no place. Where we
-                // read no further, no end of input tells.
-                () = tokio::time::sleep_until(look_at), if !may_read => {
-                    if self.has_hung_up() {
+                () = &mut alarm, if alarm_at.is_some() => {
+                    let at = alarm_at.unwrap_or(patience_ends);
+                    let now = Instant::now();
+                    if now < at {
+                        alarm.as_mut().reset(at);
+                        continue;
+                    }
+                    if may_read || self.has_hung_up() {
                         return;
                     }
-                    look_at = Instant::now() + LOOK;
+                    look_at = now + LOOK;
+                    alarm.as_mut().reset(look_at);
                 }
             }
         }
@@ -176,7 +201,8 @@ where
             let (request_id, request) = match buffer.next_frame() {
                 Ok(Some(frame)) => (frame.request_id, codec::decode_request(frame)),
                 Ok(None) => break,
-                Err(error) => return Err(self.part(error).await),
+                // In a box: every conversation would have the room for it otherwise, and hardly one parts like this.
+                Err(error) => return Err(Box::pin(self.part(&farewell(error))).await),
             };
             progress = Progress::Some;
             match request {
@@ -185,8 +211,8 @@ where
                     self.send(&encode(request_id, &Err(explain::unknown_request()))).await?;
                 }
                 Err(_) => {
-                    self.send(&encode(request_id, &Err(explain::malformed()))).await?;
-                    return Err(Closed);
+                    let farewell = encode(request_id, &Err(explain::malformed()));
+                    return Err(Box::pin(self.part(&farewell)).await);
                 }
             }
         }
@@ -205,14 +231,15 @@ where
             && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
         {
             let noted = self.service.note_get(&self.caller, name, ready.fingerprint, || self.who());
-            let mut reply = Zeroizing::new(ready.frame.to_vec());
-            codec::readdress(&mut reply, request_id);
             if matches!(noted, Noted::Done) {
-                return self.send(&reply).await;
+                return self.send(&addressed(&ready, request_id)).await;
             }
             self.pending.push(Box::pin(async move {
-                let is_settled = noted.is_settled().await;
-                if is_settled { reply } else { encode(request_id, &Err(explain::not_audited())) }
+                if noted.is_settled().await {
+                    Zeroizing::new(addressed(&ready, request_id))
+                } else {
+                    encode(request_id, &Err(explain::not_audited()))
+                }
             }));
             return Ok(());
         }
@@ -253,9 +280,24 @@ where
         let answered = async move {
             // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
             let (upload, _permit) = upload.unzip();
+            let wanted = if let Request::Get { name, .. } = &request { Some(name.clone()) } else { None };
             let answer = service.driver.ask_about(request, upload, peer, scope);
-            let answer = if is_of_note { service.witnessed(act, who, answer).await } else { answer.await };
-            encode(request_id, &answer)
+            let reply = if is_of_note {
+                service.witnessed(act, Arc::clone(&who), answer).await
+            } else {
+                answer.await
+            };
+            // A driver that takes nothing more is no reason to refuse what is held, though it is less than was asked for.
+            let wanted = wanted.filter(|_| reply.as_ref().is_err_and(is_dismissal));
+            let now = service.clock.boot();
+            let held = wanted.and_then(|name| Some((service.lookup.find(&name, Duration::ZERO, now)?, name)));
+            let Some((held, name)) = held else { return encode(request_id, &reply) };
+            let noted = service.note_get(&who, &name, held.fingerprint, || (*who).clone());
+            if noted.is_settled().await {
+                Zeroizing::new(addressed(&held, request_id))
+            } else {
+                encode(request_id, &Err(explain::not_audited()))
+            }
         };
         if is_deed {
             // Its record is written whether or not anybody is left to be answered.
@@ -308,14 +350,9 @@ where
         self.stream.write(&[]).now_or_never().is_some_and(|written| written.is_err())
     }
 
-    /// Says why the connection ends.
-    async fn part(&mut self, error: FrameError) -> Closed {
-        let farewell = match error {
-            FrameError::Version { request_id, .. } => Zeroizing::new(frame::versions(request_id).to_vec()),
-            FrameError::TooLong => encode(0, &Err(explain::too_large())),
-            FrameError::Malformed => encode(0, &Err(explain::malformed())),
-        };
-        let _ = self.send(&farewell).await;
+    /// Says why the connection ends, and ends it.
+    async fn part(&mut self, farewell: &[u8]) -> Closed {
+        let _ = self.send(farewell).await;
         // What the peer still sends is read and thrown away for a moment: closing a socket with unread bytes in it
         // would take the farewell away from under the peer.
         let _ = self.stream.shutdown().await;
@@ -326,7 +363,14 @@ where
     }
 
     async fn send(&mut self, frame: &[u8]) -> Result<(), Closed> {
-        match timeout(FRAME, self.stream.write_all(frame)).await {
+        // There is room for it, nearly always; then nobody has to watch the time.
+        let written = match self.stream.write(frame).now_or_never() {
+            Some(Ok(written)) if written == frame.len() => return Ok(()),
+            Some(Ok(written)) => written,
+            Some(Err(_)) => return Err(Closed),
+            None => 0,
+        };
+        match timeout(FRAME, self.stream.write_all(&frame[written..])).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Closed),
         }
@@ -341,9 +385,30 @@ fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answe
     Ok(Answer::AccessExplained { uid: account.uid, rulings: Verb::ALL.map(ruling).into() })
 }
 
+/// What is said to whoever sends something that is not a frame.
+fn farewell(error: FrameError) -> Frame {
+    match error {
+        FrameError::Version { request_id, .. } => Zeroizing::new(frame::versions(request_id).to_vec()),
+        FrameError::TooLong => encode(0, &Err(explain::too_large())),
+        FrameError::Malformed => encode(0, &Err(explain::malformed())),
+    }
+}
+
 /// Resolves when the daemon stops, or when there is nobody left to say so.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Whether it says that nothing was done, for want of a driver.
+fn is_dismissal(refusal: &Refusal) -> bool {
+    [RefusalCode::BUSY, RefusalCode::STOPPING].contains(&refusal.code)
+}
+
+/// The program's allocator wipes it; to have it wiped twice takes longer than all the rest that is done for a `get`.
+fn addressed(ready: &Ready, request_id: u16) -> Vec<u8> {
+    let mut reply = ready.frame.to_vec();
+    codec::readdress(&mut reply, request_id);
+    reply
 }
 
 fn encode(request_id: u16, reply: &Result<Answer, Refusal>) -> Frame {
@@ -365,5 +430,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How many requests of one connection may wait for the driver at once; further ones wait in the socket.
 const MOST_PENDING: usize = 256;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -47,13 +47,17 @@ pub fn stderr_is_journal() -> bool {
     stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
 }
 
-/// Makes a folder that only its user may enter, or checks that an existing one is such a folder.
+/// Makes a folder that only its user may enter, or that others may pass through, or checks that nobody else can change an
+/// existing one.
 ///
 /// # Errors
 /// [`io::ErrorKind::PermissionDenied`] with owner and mode, where others could put something in.
-pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+pub fn make_private_folder(folder: &Path, is_passage: bool) -> io::Result<()> {
     if !folder.exists() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        if is_passage {
+            fs::set_permissions(folder, Permissions::from_mode(0o711))?;
+        }
     }
     let metadata = fs::metadata(folder)?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);

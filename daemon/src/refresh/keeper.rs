@@ -168,9 +168,9 @@ impl<T: Clone> Keeper<T> {
         let Some(slot) = self.slots.remove(name) else { return };
         self.actions.push_back(Action::Publish(name.clone(), None));
         self.actions.push_back(Action::Tell(name.clone()));
-        for waiting in slot.waiting {
-            self.deadlines.remove(&(waiting.deadline, name.clone(), waiting.waiter));
-            self.actions.push_back(Action::Answer(waiting.waiter, Err(Refused::Unknown)));
+        for (waiter, waiting) in slot.waiting {
+            self.deadlines.remove(&(waiting.deadline, name.clone(), waiter));
+            self.actions.push_back(Action::Answer(waiter, Err(Refused::Unknown)));
         }
         self.forget_domain_of(name);
         self.fill_places(now);
@@ -181,7 +181,7 @@ impl<T: Clone> Keeper<T> {
         for (name, slot) in self.slots.drain() {
             self.actions.push_back(Action::Publish(name.clone(), None));
             self.actions.push_back(Action::Tell(name));
-            let refused = slot.waiting.iter().map(|w| Action::Answer(w.waiter, Err(Refused::Closed)));
+            let refused = slot.waiting.keys().map(|waiter| Action::Answer(*waiter, Err(Refused::Closed)));
             self.actions.extend(refused);
         }
         self.wakes.clear();
@@ -218,7 +218,7 @@ impl<T: Clone> Keeper<T> {
             Verdict::Ask => true,
         };
         self.deadlines.insert((deadline, name.clone(), waiter));
-        self.change(name, |slot| slot.waiting.push(Waiting { waiter, wait, deadline }));
+        self.change(name, |slot| slot.waiting.insert(waiter, Waiting { wait, deadline }));
         if is_asking {
             self.enqueue(name, Urgency::SomebodyWaits);
         }
@@ -236,7 +236,7 @@ impl<T: Clone> Keeper<T> {
             !is_gone
         });
         for name in left {
-            self.change(&name, |slot| slot.waiting.retain(|waiting| !gone.contains(&waiting.waiter)));
+            self.change(&name, |slot| slot.waiting.retain(|waiter, _| !gone.contains(waiter)));
         }
     }
 
@@ -378,10 +378,10 @@ impl<T: Clone> Keeper<T> {
         self.abandon(now);
         while self.deadlines.first().is_some_and(|(at, ..)| *at <= now.boot) {
             let Some((_, name, waiter)) = self.deadlines.pop_first() else { break };
-            self.dismiss(&name, |slot, waiting| {
-                (waiting.waiter == waiter)
-                    .then(|| slot.best_for(waiting.wait, now).ok_or_else(|| slot.too_late(now)))
-            });
+            let Some(slot) = self.slots.get_mut(&name) else { continue };
+            let Some(Waiting { wait, .. }) = slot.waiting.remove(&waiter) else { continue };
+            let answer = slot.best_for(wait, now).ok_or_else(|| slot.too_late(now));
+            self.actions.push_back(Action::Answer(waiter, answer));
         }
         self.fill_places(now);
     }
@@ -564,16 +564,14 @@ impl<T: Clone> Keeper<T> {
         answer: impl Fn(&Slot<T>, &Waiting) -> Option<Result<Held<T>, Refused>>,
     ) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        let waiting = std::mem::take(&mut slot.waiting);
-        for waiting in waiting {
-            match answer(slot, &waiting) {
-                Some(answer) => {
-                    self.deadlines.remove(&(waiting.deadline, name.clone(), waiting.waiter));
-                    self.actions.push_back(Action::Answer(waiting.waiter, answer));
-                }
-                None => slot.waiting.push(waiting),
-            }
-        }
+        let mut waiting = std::mem::take(&mut slot.waiting);
+        waiting.retain(|waiter, waiting| {
+            let Some(answer) = answer(slot, waiting) else { return true };
+            self.deadlines.remove(&(waiting.deadline, name.clone(), *waiter));
+            self.actions.push_back(Action::Answer(*waiter, answer));
+            false
+        });
+        slot.waiting = waiting;
     }
 
     fn enqueue(&mut self, name: &CredentialName, urgency: Urgency) {
@@ -620,7 +618,7 @@ impl<T: Clone> Keeper<T> {
             // It is remembered when that place is free.
             return;
         }
-        let is_over_budget = slot.waiting.iter().any(|waiting| waiting.wait.is_over_budget());
+        let is_over_budget = slot.waiting.values().any(|waiting| waiting.wait.is_over_budget());
         if let Some(until) = slot.budget.frees_up(terms, now.boot).filter(|_| !is_over_budget) {
             self.change(&name, |slot| slot.wait_for_budget(terms, now));
             // Whoever insists is told what he has to insist on, whatever else the slot waits for.

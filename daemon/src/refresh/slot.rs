@@ -3,6 +3,7 @@
 //! The slot knows how each outcome changes it. Who waits, which slots are due and how many requests are out is the
 //! Keeper's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +12,7 @@ use procurify_token_protocol::{Activity, Failure, FailureClass, FailureCode, Fin
 use super::budget::Budget;
 use super::lanes::Urgency;
 use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL, Terms};
-use super::waiting::{Refused, Wait, Waiting};
+use super::waiting::{Refused, Wait, Waiter, Waiting};
 
 /// A token that is held, and its life on the boot-time clock. What `T` holds is the owner's affair.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ pub(super) struct Slot<T> {
     refused_in_a_row: u32,
     /// For how many seconds the newest token was to live; 0 where there has been none.
     life: u32,
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiting: BTreeMap<Waiter, Waiting>,
 }
 
 /// What to do for somebody who waits.
@@ -156,7 +157,7 @@ impl<T: Clone> Slot<T> {
             changed_at,
             stands: None,
             refused_in_a_row,
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
         }
     }
 

@@ -45,7 +45,6 @@ pub enum Refused {
 /// One who waits for a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    pub(super) waiter: Waiter,
     pub(super) wait: Wait,
     pub(super) deadline: Moment,
 }

@@ -23,6 +23,20 @@ pub enum VaultError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// There is none, but older generations of one are.
+    #[error("There is no vault at {path}, but older generations of it are kept. {}", restore_advice(.path), path = .path.display())]
+    OnlyOlder {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// There is no older generation of this number.
+    #[error("There is no older generation of the vault at {path}. {}", restore_advice(.vault), path = .path.display())]
+    NoGeneration {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The vault.
+        vault: PathBuf,
+    },
     /// There is one already, or what is left of one, and it is not touched.
     #[error(
         "There is already a file at {path}, and it may hold secrets: nothing was changed. Move it away to make a new vault.",
@@ -50,6 +64,11 @@ pub enum VaultError {
         /// The vault.
         path: PathBuf,
     },
+    /// What is to take the vault's place is not whole.
+    #[error(
+        "The backup is damaged or not all there, so nothing was put in the vault's place. Take another one."
+    )]
+    BadBackup,
     /// The file is larger than any vault, so it was not read.
     #[error("{path} is larger than a vault can be ({MAX_FILE} bytes).", path = .path.display())]
     TooLarge {
@@ -348,13 +367,19 @@ impl fmt::Display for Step {
 pub(super) const MAX_FILE: u64 = 1 << 30;
 
 fn restore_advice(path: &Path) -> String {
-    match super::file::generations(path).unwrap_or_default().first_key_value() {
+    let before = super::file::generations_before(path);
+    match before.iter().find(|(_, older)| super::file::is_whole(older)) {
         Some((number, older)) => format!(
-            "The generation before it is kept as {}; procurify-token unlock --generation {number} goes back to it.",
+            "A generation before it is kept as {}; procurify-token unlock --generation {number} goes back to it.",
             older.display()
         ),
-        None => {
+        None if before.is_empty() => {
             "No generation before it is kept; procurify-token restore puts a backup in its place.".to_owned()
+        }
+        None => {
+            "None of the generations before it is whole and may be read; procurify-token doctor says more of them, and \
+             procurify-token restore puts a backup in its place."
+                .to_owned()
         }
     }
 }
@@ -365,8 +390,8 @@ fn credential_missing(path: Option<&Path>) -> String {
             "The systemd credential {} is missing: LoadCredentialEncrypted= in the unit hands it over.",
             path.display()
         ),
-        None => "systemd hands no credentials to this process, and the vault is opened by one: start the service, or \
-                 open the vault by another slot."
+        None => "systemd hands no credential to this process: start the service, with LoadCredentialEncrypted= in its \
+                 unit, or use another slot."
             .to_owned(),
     }
 }

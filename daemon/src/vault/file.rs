@@ -110,6 +110,23 @@ pub(super) fn generations(path: &Path) -> Result<BTreeMap<u8, PathBuf>, IoFailur
     })
 }
 
+/// The generations before a file, whether that is the vault or an older generation of it.
+pub(super) fn generations_before(path: &Path) -> BTreeMap<u8, PathBuf> {
+    let own = generations(path).unwrap_or_default();
+    let number = path.extension().and_then(OsStr::to_str).and_then(|digits| digits.parse::<u8>().ok());
+    match number {
+        Some(number) if own.is_empty() => {
+            generations(&path.with_extension("")).unwrap_or_default().split_off(&number.saturating_add(1))
+        }
+        _ => own,
+    }
+}
+
+/// Whether a file is a whole vault that may be read.
+pub(super) fn is_whole(path: &Path) -> bool {
+    read(path).is_ok_and(|bytes| format::parse(&bytes).is_ok())
+}
+
 /// Writes a vault where none is, in a folder that exists.
 pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
     disk::check_folder(disk::folder_of(path))?;

@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{
     ClientId, ClientSecret, CredentialCopy, CredentialName, Description, GenerationStatus, NewCredential,
-    NewSlot, RecoveryCode, SlotId, SlotKind, SlotStatus, UnlockWith, VaultPiece,
+    NewSlot, RecoveryCode, SlotId, SlotKind, SlotStatus, VaultPiece,
 };
 
 pub use audit_key::AuditKeyIs;
@@ -56,7 +56,7 @@ pub use keychain::KeychainError;
 pub use lock::{InstanceLock, LockError};
 pub(crate) use seal::random_bytes;
 pub use seal::{AuditKey, CacheKeys, fingerprint};
-pub use slots::{Kept, Key, PreparedSlot};
+pub use slots::{Door, Kept, Key, PreparedSlot};
 
 use contents::Contents;
 use error::MAX_FILE;
@@ -107,7 +107,7 @@ impl Vault {
     /// As for [`open`](Self::open).
     pub fn open_generation(paths: &VaultPaths, key: Key<'_>, number: u8) -> Result<Self, VaultError> {
         let path = paths.generation(number);
-        let bytes = file::read(&path)?;
+        let bytes = file::read(&path).map_err(|error| not_there(paths, number, error))?;
         let file = parse(&path, &bytes)?;
         let vault_key = slots::open(&file.slots, paths, key)?;
         // From here on the key is right, so whatever does not fit is not the caller's fault.
@@ -140,22 +140,22 @@ impl Vault {
         Ok(())
     }
 
-    /// Whether this opens a vault, without reading what is in it.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open).
-    pub fn prove(paths: &VaultPaths, key: Key<'_>) -> Result<(), VaultError> {
-        let bytes = file::read(&paths.vault)?;
-        slots::open(&parse(&paths.vault, &bytes)?.slots, paths, key).map(drop)
-    }
-
     /// What could open the vault, without opening it.
     ///
     /// # Errors
-    /// [`VaultError::Missing`] where there is none, and the other ways in which the file can be wrong.
+    /// [`VaultError::Missing`] or [`VaultError::OnlyOlder`] where there is none, and the other ways in which the file can be wrong.
     pub fn slots_at(paths: &VaultPaths) -> Result<Vec<SlotStatus>, VaultError> {
-        let bytes = file::read(&paths.vault)?;
+        let bytes = file::read(&paths.vault).map_err(|error| not_there(paths, 0, error))?;
         Ok(slots::describe(&parse(&paths.vault, &bytes)?.slots))
+    }
+
+    /// Whether the key file opens the vault, without opening it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn try_key_file(paths: &VaultPaths) -> Result<(), VaultError> {
+        let bytes = file::read(&paths.vault)?;
+        slots::try_key_file(&parse(&paths.vault, &bytes)?.slots, paths)
     }
 
     /// The older generations that are kept, from the youngest on.
@@ -166,7 +166,7 @@ impl Vault {
                 .and_then(|metadata| metadata.modified())
                 .ok()
                 .map(DateTime::from),
-            is_whole: file::read(&path).is_ok_and(|bytes| format::parse(&bytes).is_ok()),
+            is_whole: file::is_whole(&path),
             path: path.display().to_string(),
         };
         file::generations(&paths.vault).unwrap_or_default().into_iter().map(describe).collect()
@@ -194,7 +194,10 @@ impl Vault {
         if bytes.len() as u64 > MAX_FILE {
             return Err(VaultError::TooLarge { path: paths.vault.clone() });
         }
-        parse(Path::new("what was uploaded"), bytes)?;
+        parse(Path::new("what was uploaded"), bytes).map_err(|error| match error {
+            VaultError::Truncated { .. } | VaultError::Damaged { .. } => VaultError::BadBackup,
+            other => other,
+        })?;
         create_folders(disk::folder_of(&paths.vault))?;
         file::create(&paths.vault, bytes)
     }
@@ -318,6 +321,11 @@ impl Vault {
         slots::describe(&self.slots)
     }
 
+    /// What it takes to show beside this vault that one could open it.
+    pub fn door(&self) -> Door {
+        Door::new(self.slots.clone(), self.paths.clone())
+    }
+
     /// Gives the vault another slot.
     ///
     /// # Errors
@@ -341,20 +349,6 @@ impl Vault {
         let added = slots::describe(std::slice::from_ref(&slot)).remove(0);
         let slots = [&self.slots[..], &[slot]].concat();
         self.save(None, slots, self.contents.clone(), Old::Keep).map(|()| added)
-    }
-
-    /// Opens the slots that are to stay once more, for [`rekey`](Self::rekey).
-    ///
-    /// # Errors
-    /// [`ChangeError::SlotNotOpened`], [`ChangeError::UnknownSlot`], [`ChangeError::LastSlot`], and that the file cannot be read.
-    pub fn keep_slots(
-        paths: &VaultPaths,
-        without: &[SlotId],
-        keys: &[UnlockWith],
-    ) -> Result<Kept, ChangeError> {
-        let bytes = file::read(&paths.vault).map_err(ChangeError::NotStored)?;
-        let file = parse(&paths.vault, &bytes).map_err(ChangeError::NotStored)?;
-        Kept::open(&file.slots, paths, without, keys)
     }
 
     /// Gives the vault a new vault key, without some of its slots, and drops all older generations: what goes, and the key so
@@ -445,6 +439,18 @@ impl fmt::Debug for Vault {
 fn write(slots: &[RawSlot], key: &VaultKey, contents: &Contents) -> Vec<u8> {
     let body = contents.encode();
     format::write(slots, body.len() + SEAL_OVERHEAD, |header| key.seal(Purpose::Body, header, &body))
+}
+
+/// What it means that a generation is missing.
+fn not_there(paths: &VaultPaths, number: u8, error: VaultError) -> VaultError {
+    let has_older = || !file::generations(&paths.vault).unwrap_or_default().is_empty();
+    match error {
+        VaultError::Missing { path } if number > 0 => {
+            VaultError::NoGeneration { path, vault: paths.vault.clone() }
+        }
+        VaultError::Missing { path } if has_older() => VaultError::OnlyOlder { path },
+        other => other,
+    }
 }
 
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<format::Parsed<'a>, VaultError> {

@@ -120,6 +120,36 @@ impl PreparedSlot {
     }
 }
 
+/// The slots of an open vault, to be opened once more beside it. They are the ones in the daemon's memory and not the file's: any
+/// program of the user may put another vault there for a moment, one that it can open.
+#[derive(Debug)]
+pub struct Door {
+    slots: Vec<RawSlot>,
+    paths: VaultPaths,
+}
+
+impl Door {
+    pub(super) fn new(slots: Vec<RawSlot>, paths: VaultPaths) -> Self {
+        Self { slots, paths }
+    }
+
+    /// Whether this opens the vault. Takes as long as opening it.
+    ///
+    /// # Errors
+    /// As for [`Vault::open`](super::Vault::open), as far as keys are concerned.
+    pub fn prove(&self, key: Key<'_>) -> Result<(), VaultError> {
+        open(&self.slots, &self.paths, key).map(drop)
+    }
+
+    /// Opens the slots that are to stay once more, for [`Vault::rekey`](super::Vault::rekey).
+    ///
+    /// # Errors
+    /// [`ChangeError::SlotNotOpened`], [`ChangeError::UnknownSlot`], [`ChangeError::LastSlot`].
+    pub fn keep(&self, without: &[SlotId], keys: &[UnlockWith]) -> Result<Kept, ChangeError> {
+        Kept::open(&self.slots, &self.paths, without, keys)
+    }
+}
+
 /// The slots that are to stay, each with what opens it.
 #[derive(Debug)]
 pub struct Kept(Vec<(SlotId, PreparedSlot)>);
@@ -127,10 +157,7 @@ pub struct Kept(Vec<(SlotId, PreparedSlot)>);
 impl Kept {
     /// Opens each slot but those in `without` once more, to keep it. What needs no person is fetched; the others are opened
     /// by one of the `keys`. May take as long as [`PreparedSlot::new`] for each.
-    ///
-    /// # Errors
-    /// [`ChangeError::SlotNotOpened`], [`ChangeError::UnknownSlot`], [`ChangeError::LastSlot`].
-    pub(super) fn open(
+    fn open(
         slots: &[RawSlot],
         paths: &VaultPaths,
         without: &[SlotId],
@@ -261,6 +288,13 @@ pub(super) fn open(slots: &[RawSlot], paths: &VaultPaths, key: Key<'_>) -> Resul
             }
         }
     }
+}
+
+/// Whether the key file opens its slot.
+pub(super) fn try_key_file(slots: &[RawSlot], paths: &VaultPaths) -> Result<(), VaultError> {
+    let key = key_file::read(&paths.key_file)?;
+    let opened = open_with_key(slots, SlotKind::KeyFile, &key);
+    opened.map(drop).map_err(|error| error.of(paths, SlotKind::KeyFile))
 }
 
 /// What is known of slots without opening them.

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::disk::faults::{self, Fault};
 use super::*;
+use procurify_token_protocol::UnlockWith;
 
 const CHEAP: KdfParameters = KdfParameters { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
 
@@ -473,11 +474,11 @@ fn slots_come_and_go_and_what_went_opens_nothing_any_more() {
 
     // The passphrase stays, so it is needed; without it nothing happens.
     let without = [code_slot.id];
-    let kept = Vault::keep_slots(&home.paths, &without, &[]).unwrap_err();
+    let kept = vault.door().keep(&without, &[]).unwrap_err();
     assert!(matches!(kept, ChangeError::SlotNotOpened { id, .. } if id == words_slot.id), "{kept:?}");
     assert_eq!(home.bytes(), copy);
     let keys = [UnlockWith::Passphrase(text.clone())];
-    let kept = Vault::keep_slots(&home.paths, &without, &keys).unwrap();
+    let kept = vault.door().keep(&without, &keys).unwrap();
     assert_eq!(vault.rekey(&kept, &without).unwrap(), 3);
     assert_eq!(home.vault_folder(), ["vault", "vault.1"]);
     assert_eq!(fs::read(home.previous()).unwrap(), home.bytes());
@@ -504,15 +505,15 @@ fn slots_come_and_go_and_what_went_opens_nothing_any_more() {
     assert_eq!(everything(&home.open().unwrap()), everything(&vault));
 
     let all: Vec<_> = vault.slots().into_iter().map(|slot| slot.id).collect();
-    assert!(matches!(Vault::keep_slots(&home.paths, &all, &keys), Err(ChangeError::LastSlot)));
+    assert!(matches!(vault.door().keep(&all, &keys), Err(ChangeError::LastSlot)));
     let unknown = [SlotId::from_bytes([9; 4])];
-    assert!(matches!(Vault::keep_slots(&home.paths, &unknown, &keys), Err(ChangeError::UnknownSlot(_))));
+    assert!(matches!(vault.door().keep(&unknown, &keys), Err(ChangeError::UnknownSlot(_))));
 }
 
 #[test]
 fn slots_that_have_changed_since_they_were_opened_are_not_wrapped() {
     let (home, mut vault) = Home::with_vault();
-    let kept = Vault::keep_slots(&home.paths, &[], &[]).unwrap();
+    let kept = vault.door().keep(&[], &[]).unwrap();
     let code = PreparedSlot::new(&home.paths, &NewSlot::RecoveryCode).unwrap();
     vault.add_slot(&code, Description::default(), now()).unwrap();
     let before = home.bytes();
@@ -583,7 +584,7 @@ fn a_backup_is_restored_where_no_vault_is_and_opened_by_any_slot() {
 
     let other = Home::new();
     let damaged = Vault::restore(&other.paths, &backup[..backup.len() - 1]).unwrap_err();
-    assert!(matches!(damaged, VaultError::Truncated { .. }), "{damaged:?}");
+    assert!(matches!(damaged, VaultError::BadBackup), "{damaged:?}");
     assert!(!other.paths.vault.exists());
     Vault::restore(&other.paths, &backup).unwrap();
     let code = code.take_recovery_code().unwrap();

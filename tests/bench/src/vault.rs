@@ -30,7 +30,7 @@ fn main() {
             median(|| drop(Vault::open(&paths, Key::Passphrase(&passphrase)).expect("it opens")));
         let keys = [procurify_token_protocol::UnlockWith::Passphrase(passphrase)];
         let (_, rekey) = timed(|| {
-            let kept = Vault::keep_slots(&paths, &[], &keys).expect("both open");
+            let kept = vault.door().keep(&[], &keys).expect("both open");
             vault.rekey(&kept, &[]).expect("it can be stored")
         });
         let size = std::fs::metadata(&paths.vault).map_or(0, |file| file.len());

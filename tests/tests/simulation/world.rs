@@ -62,6 +62,8 @@ struct Credential {
     changed_at: Option<Moment>,
     /// How often a credential of this name was removed.
     enrolment: u32,
+    /// A request that has come back already.
+    past: Option<Ticket>,
 }
 
 struct Pending {
@@ -238,6 +240,7 @@ impl World {
         });
         let before = self.state_of(index);
         self.keeper.issued(&ticket, held, now);
+        self.credentials[index].past = Some(ticket);
         if !counts {
             // But that a place is free again may let a slot find out that its budget is spent.
             let spent = before.map(|(held, _)| (held, Some(FailureCode::BUDGET_SPENT)));
@@ -248,6 +251,20 @@ impl World {
             );
         }
         self.settle();
+    }
+
+    /// Of an earlier request than the one that may be out.
+    fn come_back_again(&mut self, index: usize) {
+        let Some(ticket) = self.credentials[index].past.clone() else { return };
+        note!(self, "an earlier request for {} is answered again", ticket.name);
+        let now = self.now();
+        self.next_token += 1;
+        let (token, expires) = (self.next_token, self.boot + LONG);
+        let held = Held { token, fingerprint: fingerprint(token), issued: self.boot, expires };
+        let outcome = if self.rng.bool() { Ok(held) } else { Err(FailureCode::CREDENTIALS_REJECTED.into()) };
+        let before = self.state_of(index);
+        self.keeper.issued(&ticket, outcome, now);
+        assert_eq!(self.state_of(index), before, "a ticket that has come back already changes nothing");
     }
 
     /// What an outcome would change.
@@ -305,6 +322,7 @@ impl World {
             }
             35 => self.enrol(index),
             36 => self.keeper.doubt(&name, now),
+            37 => self.come_back_again(index),
             _ => {}
         }
         self.settle();
@@ -352,6 +370,7 @@ impl World {
         self.in_flight.clear();
         self.waiters.clear();
         self.sent.clear();
+        self.credentials.iter_mut().for_each(|credential| credential.past = None);
         self.keeper = Keeper::new(self.policy.clone());
         self.insert_all();
     }
@@ -603,6 +622,7 @@ impl Credential {
             quiet_until: None,
             changed_at: None,
             enrolment: 0,
+            past: None,
         }
     }
 

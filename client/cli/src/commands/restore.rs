@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use procurify_token_protocol::{Answer, Request};
+use procurify_token_protocol::{Answer, MOST_IN_UPLOAD, Request};
 
 use super::{PATIENCE, import, unexpected};
 use crate::args::FileArgs;
@@ -13,6 +13,15 @@ use crate::say;
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let sealed = fs::read(&args.file)
         .map_err(|error| Failure::new(ExitCode::Usage, format!("{}: {error}", args.file.display())))?;
+    let unusable = |why: &str| Failure::new(ExitCode::Usage, format!("{} {why}", args.file.display()));
+    if sealed.is_empty() {
+        return Err(unusable("is empty, so it is no backup"));
+    }
+    if sealed.len() > MOST_IN_UPLOAD {
+        return Err(unusable("is longer than what can be restored this way").hint(
+            "procurify-token stop; then copy it to where the vault has to be, for its owner alone (mode 600)",
+        ));
+    }
     let mut client = daemon.connect()?;
     import::upload(&mut client, &sealed, "restoring")?;
     let slots = match client.request(&Request::Restore { length: sealed.len() as u64 }, PATIENCE)? {

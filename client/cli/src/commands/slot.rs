@@ -184,7 +184,10 @@ fn say_dropped(dropped: u32) -> Result<(), Failure> {
             "{more} older generations, which the key so far could still open, are gone, too."
         )),
     }?;
-    say::line("Backups that were made before are as they were: what opened them still does.")
+    say::line(
+        "Backups that were made before, and vaults that were put aside (procurify-token doctor names them), are as they were: what \
+         opened them still does.",
+    )
 }
 
 fn capitalised(text: &str) -> String {

@@ -1,12 +1,11 @@
 use procurify_token_protocol::frame::HEAD;
-use procurify_token_protocol::{CredentialName, DaemonStatus, Fingerprint, RefusalCode, VaultState};
+use procurify_token_protocol::{CredentialName, DaemonStatus, Fingerprint, VaultState};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::lookup::Ready;
 
 const OWNER: u32 = 1000;
 
@@ -86,6 +85,22 @@ async fn a_held_token_is_answered_from_the_table_without_the_driver() {
     visitor.send(513, &get()).await;
     assert!(matches!(visitor.reply().await, Some((513, Ok(Answer::Done)))));
     assert!(visitor.driver.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn whoever_wants_more_than_is_held_gets_that_where_the_driver_takes_nothing_more() {
+    for dismissal in [explain::busy(), explain::stopping()] {
+        let mut visitor = Visitor::new(OWNER);
+        let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
+        let expires = SystemClock.boot() + Duration::from_hours(1);
+        visitor.lookup.publish(&name(), Some(Ready { frame, expires, fingerprint: fingerprint() }.into()));
+        let longer = Duration::from_hours(2);
+        let get = Request::Get { name: name(), min_ttl: longer, deadline: Duration::from_secs(5) };
+        visitor.send(513, &get).await;
+        let (_, reply) = visitor.driver.recv().await.unwrap();
+        reply.send(Err(dismissal)).unwrap();
+        assert!(matches!(visitor.reply().await, Some((513, Ok(Answer::Done)))));
+    }
 }
 
 #[tokio::test]
@@ -184,6 +199,38 @@ async fn a_caller_that_waits_for_us_is_not_the_slow_one() {
     tokio::time::sleep(IDLE).await;
     first.send(Ok(Answer::Done)).unwrap();
     assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
+}
+
+/// Where as many requests are under way as may be, nobody reads what would complete a frame.
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_we_did_not_read_on_is_not_the_callers_fault() {
+    let mut visitor = Visitor::new(OWNER);
+    let request = codec::encode_request(7, &get()).unwrap();
+    let (head, tail) = request.split_at(5);
+    visitor.stream.write_all(&[&request.repeat(MOST_PENDING), head].concat()).await.unwrap();
+    let mut replies = Vec::new();
+    for _ in 0..MOST_PENDING {
+        replies.push(visitor.driver.recv().await.unwrap().1);
+    }
+    tokio::time::sleep(FRAME * 2).await;
+    for reply in replies {
+        reply.send(Ok(Answer::Done)).unwrap();
+        assert!(matches!(visitor.reply().await, Some((7, Ok(Answer::Done)))));
+    }
+    visitor.stream.write_all(tail).await.unwrap();
+    assert!(visitor.driver.recv().await.is_some(), "the last one arrives, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_request_is_refused_though_more_is_on_its_way() {
+    let mut visitor = Visitor::new(OWNER);
+    let mut malformed = codec::encode_request(7, &Request::Status).unwrap().to_vec();
+    malformed.push(0);
+    malformed[0] += 1;
+    visitor.stream.write_all(&malformed).await.unwrap();
+    assert_eq!(visitor.refusal().await, RefusalCode::MALFORMED);
+    assert!(visitor.reply().await.is_none(), "nothing more is said");
+    visitor.stream.write_all(&malformed).await.expect("it may still finish its sentence");
 }
 
 #[tokio::test(start_paused = true)]
