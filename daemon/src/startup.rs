@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let runtime = runtime()?;
     let inner = runtime.enter();
-    let most = within_descriptors(config.max_connections.into(), &access, config.audit.keep, &mut warnings);
+    let most = within_descriptors(config.max_connections.into(), &access, &mut warnings);
     let seats = Arc::new(ipc::Places::new(most));
     let listeners = if inherited.is_empty() {
         listen(&sockets, &access, &seats, &mut warnings)?
@@ -484,12 +484,11 @@ fn listen(
 
 /// As many callers as there are descriptors for, and a few left for everything else: whoever is turned away for want of a place
 /// is told so, and the vault can be written all the time.
-fn within_descriptors(most: usize, access: &Access, keep: Keep, warnings: &mut Vec<String>) -> usize {
+fn within_descriptors(most: usize, access: &Access, warnings: &mut Vec<String>) -> usize {
     let limit = os::raise_descriptor_limit();
     let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { return most };
-    // Its connection, and the process that is held on to where a rule or a record looks at it.
-    let is_looked_at = access.ever_looks_at() != LookAt::default() || keep != Keep::Off;
-    let of_each = if is_looked_at { 2 } else { 1 };
+    // Its connection, and the process that is held on to where a rule looks at it.
+    let of_each = if access.ever_looks_at() == LookAt::default() { 1 } else { 2 };
     let affordable = limit.saturating_sub(SPARE_DESCRIPTORS) / of_each;
     if affordable < most {
         let warning = format!(

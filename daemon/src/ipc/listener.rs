@@ -23,9 +23,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::places::{Places, Standing};
-use super::session::{Caller, Service, converse};
+use super::session::{Caller, Origin, Service, converse};
 use crate::access::{LookAt, Peer};
-use crate::audit::Keep;
 use crate::clock::Clock;
 use crate::{explain, os};
 
@@ -171,8 +170,8 @@ impl Listener {
         let peer = Peer { uid, pid, groups, ..Peer::default() };
         let access = Arc::clone(&service.access.borrow());
         let standing = if access.may_know(&peer) { Standing::Known } else { Standing::Stranger };
-        let is_looked_at = access.looks_at(&peer) != LookAt::default() || service.audit.keep() != Keep::Off;
-        let process = is_looked_at.then(|| os::Process::of_peer(socket, pid));
+        let process =
+            (access.looks_at(&peer) != LookAt::default()).then(|| os::Process::of_peer(socket, pid));
         let service = Arc::clone(service);
         let Some(place) = self.places.take(uid, standing) else {
             debug!(uid = peer.uid, pid = peer.pid, "turned away: every place is taken");
@@ -195,6 +194,13 @@ pub async fn serve<C: Clock>(listeners: &mut [Listener], service: &Arc<Service<C
             () = C::nap(SWEEP) => {}
         }
         listeners.iter_mut().for_each(Listener::mend);
+    }
+}
+
+impl Origin for LocalSocketStream {
+    fn process(&self, pid: Option<i32>) -> Option<os::Process> {
+        let Self::UdSocket(socket) = self;
+        os::Process::of_peer(socket, pid)
     }
 }
 

@@ -12,4 +12,4 @@ pub use listener::{BindError, Door, Listener, serve};
 pub use places::Places;
 #[cfg(fuzzing)]
 pub use session::fuzzing;
-pub use session::{Caller, Service, converse};
+pub use session::{Caller, Origin, Service, converse};

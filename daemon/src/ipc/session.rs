@@ -52,20 +52,30 @@ pub struct Service<C> {
 /// Talks with one caller until it leaves, errs, or keeps silent for too long.
 pub async fn converse<S, C>(stream: S, caller: Caller, service: Arc<Service<C>>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Origin + Unpin,
     C: Clock,
 {
     let Caller { peer, process } = caller;
     let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
     let (pending, uploading) = (FuturesUnordered::new(), None);
     let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
-    let caller = match &process {
-        Some(process) if service.audit.keep() != Keep::Off => Who { process: process.id(), ..caller },
-        _ => caller,
-    };
+    let is_noted = service.audit.keep() != Keep::Off;
+    let id = || stream.process(peer.pid).map_or(0, |process| process.id());
+    let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
     let mut session = Session { stream, peer, process, program, caller, service, pending, uploading };
     session.run().await;
 }
+
+/// A connection that may know which process is at its other end.
+pub trait Origin {
+    /// The process, as long as it is there. It takes a descriptor, so it is not held on to for longer than it is looked at.
+    fn process(&self, _: Option<i32>) -> Option<Process> {
+        None
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Origin for tokio::io::DuplexStream {}
 
 /// Who has connected.
 #[derive(Debug, Default)]
@@ -114,7 +124,7 @@ enum Progress {
 
 impl<S, C> Session<S, C>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Origin + Unpin,
     C: Clock,
 {
     async fn run(&mut self) {
@@ -313,9 +323,9 @@ where
 
     /// The caller as an audit record names it, looked at now.
     fn who(&self) -> Who {
-        let process = self.process.as_ref().zip(self.service.onlooker.as_ref());
-        let os::Seen { program, unit } =
-            process.map(|(process, onlooker)| onlooker.look(process)).unwrap_or_default();
+        let process = || self.process.clone().or_else(|| self.stream.process(self.peer.pid).map(Arc::new));
+        let looked = self.service.onlooker.as_ref().and_then(|onlooker| Some(onlooker.look(&process()?)));
+        let os::Seen { program, unit } = looked.unwrap_or_default();
         Who { program, unit, ..self.caller.clone() }
     }
 
