@@ -26,6 +26,9 @@ pub(crate) fn frame(id: u16, request: &Request, left: Duration) -> Result<Zeroiz
         Request::Watch { name, seen, deadline } if *deadline > left => {
             Some(Request::Watch { name: name.clone(), seen: *seen, deadline: left })
         }
+        Request::AuditShow { after, filter, deadline } if *deadline > left => {
+            Some(Request::AuditShow { after: *after, filter: filter.clone(), deadline: left })
+        }
         _ => None,
     };
     codec::encode_request(id, shortened.as_ref().unwrap_or(request))
@@ -200,6 +203,8 @@ fn repetition(request: &Request) -> Repetition {
         | Request::Slots
         | Request::Examine
         | Request::ExplainAccess { .. }
+        | Request::AuditShow { .. }
+        | Request::AuditVerify
         | Request::Backup { .. }
         | Request::Export { .. }
         | Request::Watch { .. }

@@ -18,12 +18,14 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
 use crate::access::Access;
+use crate::audit::{Keep, Limits, Settings};
 use crate::refresh::{Policy, Terms};
 
 pub use access::{AccessConfig, AccessError, UnitName};
 pub use folders::Folders;
 pub use values::{
-    AbsolutePath, CommandLine, Concurrency, Generations, KeyMemory, MaxConnections, Rate, Share, Tokens,
+    AbsolutePath, CommandLine, Concurrency, FileSize, Files, Generations, KeyMemory, MaxConnections, Rate,
+    Share, Tokens,
 };
 
 use values::{duration, level};
@@ -50,6 +52,8 @@ pub struct Config {
     pub credential: HashMap<CredentialName, CredentialConfig>,
     /// Who is served beside the daemon's own user and root.
     pub access: Vec<AccessConfig>,
+    /// Who got and did what.
+    pub audit: AuditConfig,
     /// What the daemon does for its own safety.
     pub security: SecurityConfig,
     /// The log.
@@ -179,6 +183,20 @@ pub struct CredentialConfig {
     pub per_hour: Option<Tokens>,
     /// As in `[budget]`.
     pub per_day: Option<Tokens>,
+}
+
+/// `[audit]`
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct AuditConfig {
+    /// Whether records are kept, and whether nothing goes without.
+    pub keep: Keep,
+    /// The folder.
+    pub path: Option<AbsolutePath>,
+    /// How large a file gets.
+    pub file_size: FileSize,
+    /// How many files are kept.
+    pub files: Files,
 }
 
 /// `[security]`
@@ -314,6 +332,12 @@ impl Config {
         told.map_err(|(number, error)| ConfigError::Access { path: path.to_owned(), number, error })
     }
 
+    /// Where and how audit records are kept.
+    pub fn audit(&self, folders: &Folders) -> Settings {
+        let limits = Limits { file_size: self.audit.file_size.0, files: self.audit.files.0 };
+        Settings { keep: self.audit.keep, folder: folders.audit(&self.audit), limits }
+    }
+
     /// The Keeper's settings.
     pub fn policy(&self) -> Policy {
         let terms = Terms {
@@ -376,7 +400,7 @@ mod tests {
         assert_eq!(read(DEFAULT_CONFIG).unwrap(), Config::default());
         assert_eq!(read(&uncommented).unwrap(), Config::default());
         let keys = DEFAULT_CONFIG.lines().filter(|line| line.starts_with("#= ")).count();
-        assert_eq!(keys, 23, "every key is shown");
+        assert_eq!(keys, 27, "every key is shown");
     }
 
     #[test]
@@ -421,6 +445,11 @@ mod tests {
             "[credential.acme]\nfrom = 0.95",
             "[credential.\"a b\"]\nfrom = 0.5",
             "[log]\nlevel = \"loud\"",
+            "[audit]\nkeep = \"perhaps\"",
+            "[audit]\nfile-size = \"8\"",
+            "[audit]\nfile-size = \"1KiB\"",
+            "[audit]\nfiles = 1",
+            "[audit]\npath = \"relative\"",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -12,6 +12,7 @@ use procurify_token_protocol::{
 };
 
 use crate::access::Ground;
+use crate::audit::ReadError;
 use crate::refresh::Refused;
 use crate::vault::{ChangeError, VaultError};
 
@@ -55,6 +56,26 @@ pub fn unknown_user(user: &str) -> Refusal {
         format!("the daemon's system knows no user {user:?}"),
         "getent passwd shows those whom it knows; a number is good as well",
     )
+}
+
+/// There is no record of it, and there has to be.
+pub fn not_audited() -> Refusal {
+    refusal(
+        RefusalCode::NOT_AUDITED,
+        "the audit record of this could not be written, so nothing was handed out or done",
+        "procurify-token status says why; the daemon's configuration requires the record ([audit] keep)",
+    )
+}
+
+/// Audit records cannot be looked at.
+pub fn unreadable_audit(error: &ReadError) -> Refusal {
+    let (code, advice) = match error {
+        ReadError::Off => (RefusalCode::AUDIT_OFF, "the daemon's configuration says so: [audit] keep"),
+        ReadError::Locked => (RefusalCode::LOCKED, "procurify-token unlock"),
+        ReadError::Closed => (RefusalCode::INTERNAL, "procurify-token status says why"),
+        ReadError::Io { .. } => (RefusalCode::INTERNAL, "procurify-token doctor"),
+    };
+    refusal(code, error.to_string(), advice)
 }
 
 /// Why somebody may do something with a credential, or may not.

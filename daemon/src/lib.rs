@@ -16,11 +16,13 @@
 //! | [`checkup`] | what is amiss, and what to type about it |
 //! | [`ipc`] | the socket and the conversations on it |
 //! | [`access`] | who may do what |
+//! | [`audit`] | who did what: records that nobody changes unnoticed |
 //! | [`explain`] | every sentence that the daemon says to a person |
 //! | [`guarded`] | memory for the few keys; the one home of `unsafe` |
 //! | [`logging`], [`os`] | the log; what differs between systems |
 
 pub mod access;
+pub mod audit;
 pub mod cache;
 pub mod checkup;
 pub mod cli;

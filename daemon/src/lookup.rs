@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use procurify_token_protocol::frame::{Frame, HEAD, Kind};
-use procurify_token_protocol::{Answer, CredentialName, TokenGrant, codec};
+use procurify_token_protocol::{Answer, CredentialName, Fingerprint, TokenGrant, codec};
 use zeroize::Zeroizing;
 
 use crate::refresh::Moment;
@@ -26,13 +26,16 @@ pub struct Ready {
     pub frame: Zeroizing<Vec<u8>>,
     /// When the token in it ends.
     pub expires: Moment,
+    /// Which token it is.
+    pub fingerprint: Fingerprint,
 }
 
 impl Ready {
     /// Encodes the reply for a token that ends at `expires`; `None` for one that does not fit into a frame.
     pub fn new(grant: TokenGrant, expires: Moment) -> Option<Self> {
+        let fingerprint = grant.token.fingerprint();
         let frame = codec::encode_reply(0, &Ok(Answer::Token(grant))).ok()?;
-        Some(Self { frame, expires })
+        Some(Self { frame, expires, fingerprint })
     }
 
     /// What is granted. The frame is the only home of the token in memory, so it is read back from there.
@@ -77,7 +80,10 @@ mod tests {
     fn debug_shows_no_token() {
         let (lookup, expires) = (Lookup::default(), Moment::from_millis(1));
         let frame = Zeroizing::new(vec![201, 202, 203]);
-        lookup.publish(&"acme".parse().unwrap(), Some(Ready { frame, expires }.into()));
+        lookup.publish(
+            &"acme".parse().unwrap(),
+            Some(Ready { frame, expires, fingerprint: Fingerprint::from_bytes([9; 8]) }.into()),
+        );
         let shown = format!("{lookup:?}");
         assert!(shown.contains("acme") && !shown.contains("201"), "{shown}");
     }
@@ -86,9 +92,13 @@ mod tests {
     fn only_what_lives_long_enough_is_found() {
         let (lookup, name) = (Lookup::default(), "acme".parse().unwrap());
         let at = Moment::from_millis;
+        let fingerprint = Fingerprint::from_bytes([9; 8]);
         let found = |min_ttl, now| lookup.find(&name, Duration::from_millis(min_ttl), at(now)).is_some();
         assert!(!found(0, 0));
-        lookup.publish(&name, Some(Ready { frame: Zeroizing::default(), expires: at(1000) }.into()));
+        lookup.publish(
+            &name,
+            Some(Ready { frame: Zeroizing::default(), expires: at(1000), fingerprint }.into()),
+        );
         assert!(found(0, 999) && found(1000, 0));
         assert!(!found(0, 1000) && !found(1001, 0) && !found(0, 2000));
         lookup.publish(&name, None);

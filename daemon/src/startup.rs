@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::{Access, LookAt};
+use crate::audit::{self, Keep};
 use crate::checkup;
 use crate::cli::Arguments;
 use crate::clock::{Clock as _, SystemClock};
@@ -78,16 +79,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let inner = runtime.enter();
     let most = within_descriptors(config.max_connections.into(), &access, &mut warnings);
     let seats = Arc::new(ipc::Places::new(most));
-    let mut listeners = if inherited.is_empty() {
+    let listeners = if inherited.is_empty() {
         listen(&sockets, &access, &seats, &mut warnings)?
     } else {
         inherited.into_iter().map(|socket| Listener::inherit(socket, &seats)).collect::<Result<_, _>>()?
     };
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
     drop(inner);
-    let onlooker = onlooker(&access, &mut warnings)?;
+    let audit = config.audit(&place.folders);
+    let onlooker = onlooker(&access, audit.keep, &mut warnings)?;
     let sandbox = sandboxed(&config, &access, &places, &mut warnings);
 
+    let audit =
+        audit::start(audit, SystemClock).context("cannot start the thread that keeps audit records")?;
     let (mut driver, handle) = Driver::new(Parts {
         lookup: Arc::clone(&lookup),
         issuer,
@@ -99,6 +103,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         sandbox,
         warnings,
         stop: Arc::clone(&stop),
+        audit: audit.handle(),
     });
     driver.open_at_start();
 
@@ -115,38 +120,54 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         clock: SystemClock,
         uploads: Arc::new(Semaphore::new(1)),
         stopping: watch_stopping,
+        audit: audit.handle(),
     });
     info!(pid = std::process::id(), "ready");
     if arguments.announce_ready {
         announce_ready()?;
     }
-    runtime.block_on(async {
-        let keep_up = Upkeep { signals, stop, place, verbosity, access, controls: controls.clone() };
-        let end = async {
-            tokio::select! {
-                () = keep_up.until_stopped() => {}
-                _ = driver_ended => error!("the driver has ended by itself"),
-            }
-            let _ = controls.send(Control::Stop).await;
-            tokio::task::spawn_blocking(move || driving.join()).await
-        };
-        // Whoever comes while the driver finishes what it has begun is still served from the table.
-        let ended = tokio::select! {
-            () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
-            ended = end => ended,
-        };
-        // From here on the next daemon may open the vault and take the sockets' names.
-        drop(lock);
-        let callers: Vec<_> = listeners.into_iter().map(Listener::close).collect();
-        let _ = stopping.send(true);
-        let _ = timeout(GOOD_BYE, join_all(callers.iter().map(TaskTracker::wait))).await;
-        match ended {
-            Ok(Ok(outcome)) => outcome,
-            _ => bail!("the driver failed; its last words are in the log"),
-        }
-    })?;
+    let keep_up = Upkeep { signals, stop, place, verbosity, access, controls, audit: audit.handle() };
+    let outcome = runtime.block_on(serve(listeners, service, stopping, keep_up, driving, driver_ended, lock));
+    audit.finish();
+    outcome?;
     info!("stopped");
     Ok(())
+}
+
+/// Serves until the daemon is told to stop, and then gets callers their last answers.
+async fn serve(
+    mut listeners: Vec<Listener>,
+    service: Arc<Service<SystemClock>>,
+    stopping: watch::Sender<bool>,
+    keep_up: Upkeep,
+    driving: thread::JoinHandle<anyhow::Result<()>>,
+    driver_ended: oneshot::Receiver<()>,
+    lock: InstanceLock,
+) -> anyhow::Result<()> {
+    let controls = keep_up.controls.clone();
+    let end = async {
+        tokio::select! {
+            () = keep_up.until_stopped() => {}
+            _ = driver_ended => error!("the driver has ended by itself"),
+        }
+        let _ = controls.send(Control::Stop).await;
+        tokio::task::spawn_blocking(move || driving.join()).await
+    };
+    // Whoever comes while the driver finishes what it has begun is still served from the table.
+    let ended = tokio::select! {
+        () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
+        ended = end => ended,
+    };
+    // From here on the next daemon may open the vault and take the sockets' names.
+    drop(lock);
+    let callers: Vec<_> = listeners.into_iter().map(Listener::close).collect();
+    let _ = stopping.send(true);
+    service.audit.wind_down();
+    let _ = timeout(GOOD_BYE, join_all(callers.iter().map(TaskTracker::wait))).await;
+    match ended {
+        Ok(Ok(outcome)) => outcome,
+        _ => bail!("the driver failed; its last words are in the log"),
+    }
 }
 
 /// Runs the driver on a thread of its own, and tells when it has ended.
@@ -231,12 +252,13 @@ fn kind_of_memory(config: &SecurityConfig, is_system: bool) -> guarded::Kind {
     }
 }
 
-/// Whoever looks at callers' programs, where a rule names one. Before the sandbox is closed.
-fn onlooker(access: &Access, warnings: &mut Vec<String>) -> anyhow::Result<Option<Onlooker>> {
-    if !access.ever_looks_at().program {
+/// Whoever looks at callers' programs, where a rule names one or records are kept. Before the sandbox is closed.
+fn onlooker(access: &Access, keep: Keep, warnings: &mut Vec<String>) -> anyhow::Result<Option<Onlooker>> {
+    let names_programs = access.ever_looks_at().program;
+    if !names_programs && keep == Keep::Off {
         return Ok(None);
     }
-    if !os::may_look_into_others() {
+    if names_programs && !os::may_look_into_others() {
         let warning = "A rule in the configuration names a program, but the programs of other users are closed to this daemon, so \
                        it allows nobody anything: run it as root or with CAP_SYS_PTRACE, or name a unit instead.";
         warn!("{warning}");
@@ -255,9 +277,12 @@ fn sandboxed(
     if !config.security.sandbox {
         return Confinement::None;
     }
-    let checkup::Places { config: config_file, vault, cache, sockets } = ours;
+    let checkup::Places { config: config_file, vault, cache, audit, sockets } = ours;
     let files = sockets.iter().chain([&vault.vault, &vault.key_file, cache]);
-    let folders: Vec<_> = files.filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    let mut folders: Vec<_> = files.filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    if config.audit.keep != Keep::Off {
+        folders.push(audit.clone());
+    }
     for folder in &folders {
         // One that cannot be made now is not needed, or is missed where it is.
         let _ = vault::create_folders(folder);
@@ -314,6 +339,7 @@ impl Place {
             config: self.config_file.clone(),
             vault: self.folders.vault(&config.vault),
             cache: self.folders.cache(&config.cache),
+            audit: self.folders.audit(&config.audit),
             sockets,
         }
     }
@@ -340,6 +366,7 @@ struct Upkeep {
     verbosity: Verbosity,
     access: watch::Sender<Arc<Access>>,
     controls: mpsc::Sender<Control<HttpsIssuer>>,
+    audit: audit::Handle,
 }
 
 impl Upkeep {
@@ -379,6 +406,7 @@ impl Upkeep {
             );
         }
         self.access.send_replace(Arc::new(access));
+        self.audit.note_own("reload", "ok", SystemClock.boot());
         let control = Control::Reconfigure {
             policy: config.policy(),
             issuer: Arc::new(issuer),

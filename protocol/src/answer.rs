@@ -86,6 +86,41 @@ pub enum Answer {
         /// One for each verb, in their order.
         rulings: Vec<Ruling>,
     },
+    /// 15: audit records.
+    AuditRecords {
+        /// Each a line of JSON, as it is kept.
+        lines: Vec<String>,
+        /// From where the next request goes on.
+        next: u64,
+        /// Whether there are more already.
+        more: bool,
+    },
+    /// 16: what became of the audit records.
+    AuditVerified(AuditVerdict),
+}
+
+/// Whether the audit records are those that were written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditVerdict {
+    /// The number of the oldest record that is kept; 0 where there is none.
+    pub first: u64,
+    /// The number of the last record that was written; 0 where there is none.
+    pub last: u64,
+    /// Where they are.
+    pub folder: String,
+    /// The first record that is not as it was written, or not where it was; nothing where all are.
+    pub broken: Option<AuditBreak>,
+}
+
+/// Where the chain of the audit records breaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditBreak {
+    /// The number of the record.
+    pub record: u64,
+    /// In which file it is, or should be.
+    pub file: String,
+    /// What is wrong with it, in a sentence without its full stop.
+    pub what: String,
 }
 
 /// A piece of the vault's file.

@@ -59,6 +59,8 @@ stable_codes! {
     UPLOAD = 103, "upload";
     /// The daemon's system knows no user of this name.
     UNKNOWN_USER = 104, "unknown-user";
+    /// The daemon's configuration keeps no audit records.
+    AUDIT_OFF = 105, "audit-off";
 
     /// The daemon does not do this for this peer.
     DENIED = 200, "denied";
@@ -81,6 +83,8 @@ stable_codes! {
     CHANGED = 307, "changed";
     /// The last key slot cannot be removed, or a slot cannot be had or kept; the message says which.
     SLOT = 308, "slot";
+    /// The audit record of this could not be written, and the daemon's configuration requires it; nothing was done.
+    NOT_AUDITED = 309, "not-audited";
 
     /// No credential has this name.
     UNKNOWN_CREDENTIAL = 400, "unknown-credential";

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -187,10 +188,35 @@ pub enum Request {
         /// Which credential.
         name: CredentialName,
     },
+    /// 26: audit records in their order, as many as fit into an answer. Answered by
+    /// [`Answer::AuditRecords`](crate::Answer::AuditRecords).
+    AuditShow {
+        /// The `next` of the answer before; `None` begins with the oldest record that is kept.
+        after: Option<u64>,
+        /// Which of them.
+        filter: AuditFilter,
+        /// How long the caller is willing to wait for a record where there is none yet; zero is answered at once.
+        deadline: Duration,
+    },
+    /// 27: whether the audit records are those that were written, all of them and in their order. Answered by
+    /// [`Answer::AuditVerified`](crate::Answer::AuditVerified).
+    AuditVerify,
 }
 
 /// How many requests this version knows: their numbers are below it.
-pub const REQUEST_COUNT: u32 = 26;
+pub const REQUEST_COUNT: u32 = 28;
+
+/// Which audit records; what is not said does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditFilter {
+    /// Those about this credential.
+    pub credential: Option<CredentialName>,
+    /// Those of what this user did: a name or a number of the daemon's system.
+    pub user: Option<String>,
+    /// Those from this moment on.
+    #[serde(with = "chrono::serde::ts_milliseconds_option")]
+    pub since: Option<DateTime<Utc>>,
+}
 
 /// What entitles to a page of an export.
 #[derive(Debug, Serialize, Deserialize)]

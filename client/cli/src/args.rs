@@ -1,5 +1,6 @@
 //! The command line: words in, valid types out. What a command does with them is not decided here.
 
+mod audit;
 mod enrol;
 mod help;
 mod keys;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use procurify_token_protocol::{CredentialName, Fingerprint};
 
+pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditShowArgs};
 pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
 pub(crate) use self::keys::{
     ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
@@ -147,6 +149,9 @@ pub(crate) enum Command {
     /// Who may do what with a credential, and which rule says so
     #[command(after_help = help::ACCESS)]
     Access(AccessArgs),
+    /// Who got which token and did what, and whether the records of that are as they were written
+    #[command(after_help = help::AUDIT)]
+    Audit(AuditArgs),
     /// Stop the daemon
     Stop,
     /// Become a program that outlives whoever started it

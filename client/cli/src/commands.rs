@@ -5,6 +5,7 @@
 mod access;
 mod add;
 mod api;
+mod audit;
 mod backup;
 mod detached;
 mod doctor;
@@ -65,6 +66,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Export(args) => export::run(&daemon, args),
         Command::Import(args) => import::run(&daemon, &args),
         Command::Access(args) => access::run(&daemon, args),
+        Command::Audit(args) => audit::run(&daemon, args),
         Command::Stop => stop::run(&daemon),
         Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),

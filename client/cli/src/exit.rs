@@ -79,10 +79,12 @@ impl ExitCode {
             Self::Unavailable => "Procurify cannot be reached or fails",
             Self::Deadline => "the deadline passed",
             Self::Throttled => "Procurify asks for patience, or the budget of token requests is spent",
-            Self::Conflict => "it exists already, or is not there to be rotated, removed or opened",
-            Self::NotStored => "the vault is damaged, full, or could not be written durably",
+            Self::Conflict => "it exists already, or is not there to be rotated, removed, opened or shown",
+            Self::NotStored => {
+                "the vault is damaged or full, or it or a required audit record could not be written durably"
+            }
             Self::Busy => "the daemon is busy or stopping: try again",
-            Self::Amiss => "doctor: something needs mending",
+            Self::Amiss => "doctor, audit verify: something is amiss",
             Self::ApiError => "api: Procurify answered, with another status than 2xx",
             Self::CannotRun => "exec: the command cannot be run",
             Self::CommandNotFound => "exec: the command was not found",
@@ -103,7 +105,7 @@ impl ExitCode {
             RefusalCode::NO_VAULT | RefusalCode::LOCKED | RefusalCode::WRONG_KEY => Self::Locked,
             RefusalCode::UNKNOWN_USER => Self::Usage,
             RefusalCode::UNKNOWN_CREDENTIAL => Self::UnknownCredential,
-            RefusalCode::VAULT_EXISTS | RefusalCode::SLOT => Self::Conflict,
+            RefusalCode::VAULT_EXISTS | RefusalCode::SLOT | RefusalCode::AUDIT_OFF => Self::Conflict,
             RefusalCode::VAULT_FULL => Self::NotStored,
             RefusalCode::REJECTED => Self::Rejected,
             RefusalCode::THROTTLED | RefusalCode::BUDGET_SPENT => Self::Throttled,
@@ -307,10 +309,12 @@ mod tests {
             | RefusalCode::SLOT
             | RefusalCode::CREDENTIAL_EXISTS
             | RefusalCode::NOTHING_TO_ROTATE
+            | RefusalCode::AUDIT_OFF
             | RefusalCode::STAGED_PAIR_EXISTS => ExitCode::Conflict,
             RefusalCode::VAULT_UNUSABLE
             | RefusalCode::NOT_STORED
             | RefusalCode::NOT_CONFIRMED
+            | RefusalCode::NOT_AUDITED
             | RefusalCode::VAULT_FULL => ExitCode::NotStored,
             RefusalCode::UNKNOWN_CREDENTIAL => ExitCode::UnknownCredential,
             RefusalCode::REJECTED => ExitCode::Rejected,

@@ -24,6 +24,16 @@ pub(crate) fn rows<const N: usize>(
     print(&table)
 }
 
+/// Prints rows that go on below others.
+pub(crate) fn more_rows<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    for row in rows {
+        table.add_row(row.map(|cell| text::one_line(&cell).into_owned()));
+    }
+    print(&table)
+}
+
 /// Prints names and what they stand for; empty ones are left out.
 pub(crate) fn facts<const N: usize>(facts: [(&str, String); N]) -> Result<(), Failure> {
     let mut table = Table::new();

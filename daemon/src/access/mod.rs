@@ -194,6 +194,8 @@ fn meaning(request: &Request) -> (Verb, Subject<'_>) {
         | Request::Export { .. }
         | Request::Examine
         | Request::ExplainAccess { .. }
+        | Request::AuditShow { .. }
+        | Request::AuditVerify
         | Request::Stop => (Verb::Administer, Subject::Whole),
     }
 }

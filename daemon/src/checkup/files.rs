@@ -70,6 +70,11 @@ fn files_of(places: &Places) -> Vec<(&'static str, PathBuf, Kind)> {
     files.extend(generations.map(|older| ("older vault", PathBuf::from(older.path), Kind::Closed)));
     files.extend(asides_of(&vault.vault).into_iter().map(|path| ("vault put aside", path, Kind::Closed)));
     files.push(("token cache", places.cache.clone(), Kind::Closed));
+    files.push(("audit key", vault.audit_key(), Kind::Closed));
+    let records = fs::read_dir(&places.audit).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut records: Vec<_> = records.filter(|path| path.is_file()).collect();
+    records.sort();
+    files.extend(records.into_iter().map(|path| ("audit file", path, Kind::Closed)));
     files.extend(places.sockets.iter().map(|socket| ("socket", socket.clone(), Kind::Socket)));
     files
 }

@@ -38,6 +38,8 @@ pub struct Places {
     pub vault: VaultPaths,
     /// The token cache.
     pub cache: PathBuf,
+    /// The folder of the audit records.
+    pub audit: PathBuf,
     /// Where it listens, or would.
     pub sockets: Vec<PathBuf>,
 }

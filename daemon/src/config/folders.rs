@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use super::{AbsolutePath, CacheConfig, ConfigError, VaultConfig};
+use super::{AbsolutePath, AuditConfig, CacheConfig, ConfigError, VaultConfig};
 use crate::vault::VaultPaths;
 
 /// The folders that a daemon lives in.
@@ -57,6 +57,11 @@ impl Folders {
                 chosen(&config.key_file, self.config.join("vault.key")),
             )
         }
+    }
+
+    /// Where audit records are kept.
+    pub fn audit(&self, config: &AuditConfig) -> PathBuf {
+        config.path.clone().map_or_else(|| self.state.join("audit"), PathBuf::from)
     }
 
     /// Where sealed tokens are kept.

@@ -154,6 +154,50 @@ impl From<Generations> for u8 {
     }
 }
 
+/// A size such as `8MiB`, from 64 KiB to 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FileSize(pub(super) u64);
+
+impl Default for FileSize {
+    fn default() -> Self {
+        Self(8 << 20)
+    }
+}
+
+impl TryFrom<String> for FileSize {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+        let size = units.iter().find_map(|(unit, shift)| {
+            let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+            number.checked_mul(1 << shift)
+        });
+        let size = size.filter(|size| (64 << 10..=1 << 30).contains(size));
+        size.map(Self).ok_or("write a size such as \"8MiB\", from 64KiB to 1GiB")
+    }
+}
+
+/// How many audit files are kept: from 2 to 1,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct Files(pub(super) usize);
+
+impl Default for Files {
+    fn default() -> Self {
+        Self(8)
+    }
+}
+
+impl TryFrom<usize> for Files {
+    type Error = &'static str;
+
+    fn try_from(number: usize) -> Result<Self, Self::Error> {
+        if (2..=1000).contains(&number) { Ok(Self(number)) } else { Err("write a number from 2 to 1000") }
+    }
+}
+
 /// A program with its arguments: `["pass", "show", "procurify-token"]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]

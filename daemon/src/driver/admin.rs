@@ -95,6 +95,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             | Request::Export { .. }
             | Request::Examine
             | Request::ExplainAccess { .. }
+            | Request::AuditShow { .. }
+            | Request::AuditVerify
             | Request::Status
             | Request::Lock
             | Request::Stop => unreachable!("these are answered elsewhere"),

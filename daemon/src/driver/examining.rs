@@ -34,7 +34,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         };
         let problems = self.problems.iter().map(|told| known(Severity::Problem, Area::Vault, told));
         let warnings = self.parts.warnings.iter().map(|told| known(Severity::Notice, Area::Daemon, told));
-        let mut told: Vec<_> = warnings.chain(problems).collect();
+        let audit = self.parts.audit.warnings();
+        let audit = audit.iter().filter(|told| !told.is_empty());
+        let audit = audit.map(|told| known(Severity::Problem, Area::Daemon, told));
+        let mut told: Vec<_> = warnings.chain(problems).chain(audit).collect();
         let memory =
             checkup::memory(guarded::achieved(), self.parts.core_dumps_forbidden, Some(self.parts.sandbox));
         let places = self.parts.places.clone();

@@ -54,6 +54,7 @@ use rotation::Trial;
 use transfer::ExportPass;
 
 use crate::access::{Peer, Scope};
+use crate::audit;
 use crate::cache::Cache;
 use crate::checkup::Places;
 use crate::clock::{Clock, offset};
@@ -155,6 +156,8 @@ pub struct Parts<I, C> {
     pub warnings: Vec<String>,
     /// Raised when a client asks the daemon to stop.
     pub stop: Arc<tokio::sync::Notify>,
+    /// Where audit records are kept, which need a key from the vault.
+    pub audit: audit::Handle,
 }
 
 /// See the [room's front page](self).

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::beside::{Effort, paused};
 use super::{Driver, Event, OpenVault, Reply, VaultState};
+use crate::audit::Keep;
 use crate::cache::{Cache, CachedToken, Condition};
 use crate::clock::{Anchor, Clock, Stamp};
 use crate::explain;
@@ -207,6 +208,15 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 self.keeper.doubt(&credential.name, now);
             }
         }
+        if self.parts.audit.keep() != Keep::Off {
+            match vault.audit_key() {
+                Ok((key, how)) => self.parts.audit.open(key, how),
+                Err(error) => {
+                    warn!("no audit records are written: {error}");
+                    self.parts.audit.cannot_open(&error.to_string());
+                }
+            }
+        }
         let credentials = vault.credentials().count();
         info!(credentials, tokens, "the vault is open");
         // A crash in the middle of a removal leaves what nobody will ever ask for.
@@ -225,6 +235,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.by_wall_clock.clear();
         self.export = None;
         self.locked += 1;
+        self.parts.audit.close();
         self.vault = VaultState::Closed;
     }
 

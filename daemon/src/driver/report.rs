@@ -47,7 +47,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 let mut short: Vec<_> = self.keeper.short_of_budget().collect();
                 short.sort_unstable();
                 let short = short.first().map(|name| explain::short_of_budget(name, short.len()));
-                self.parts.warnings.iter().chain(&self.problems).cloned().chain(skew).chain(short).collect()
+                let audit = self.parts.audit.warnings().into_iter().filter(|warning| !warning.is_empty());
+                let known = self.parts.warnings.iter().chain(&self.problems).cloned();
+                known.chain(skew).chain(short).chain(audit).collect()
             },
         }
     }

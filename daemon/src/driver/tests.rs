@@ -128,6 +128,7 @@ impl Daemon {
                 config: path("config/config.toml"),
                 vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
                 cache: path("state/tokens.redb"),
+                audit: path("state/audit"),
                 sockets: Vec::new(),
             },
             extra_ca: None,
@@ -135,6 +136,7 @@ impl Daemon {
             sandbox: Confinement::None,
             warnings: Vec::new(),
             stop: Arc::default(),
+            audit: audit::Handle::default(),
         }
     }
 

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::places::{Places, Standing};
-use super::session::{Caller, Service, converse};
+use super::session::{Caller, Origin, Service, converse};
 use crate::access::{LookAt, Peer};
 use crate::clock::Clock;
 use crate::{explain, os};
@@ -194,6 +194,13 @@ pub async fn serve<C: Clock>(listeners: &mut [Listener], service: &Arc<Service<C
             () = C::nap(SWEEP) => {}
         }
         listeners.iter_mut().for_each(Listener::mend);
+    }
+}
+
+impl Origin for LocalSocketStream {
+    fn process(&self, pid: Option<i32>) -> Option<os::Process> {
+        let Self::UdSocket(socket) = self;
+        os::Process::of_peer(socket, pid)
     }
 }
 

@@ -6,9 +6,10 @@
 mod listener;
 mod places;
 mod session;
+mod witness;
 
 pub use listener::{BindError, Door, Listener, serve};
 pub use places::Places;
 #[cfg(fuzzing)]
 pub use session::fuzzing;
-pub use session::{Caller, Service, converse};
+pub use session::{Caller, Origin, Service, converse};

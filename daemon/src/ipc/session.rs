@@ -1,7 +1,7 @@
 //! One conversation: frames in, judged, answered from the table or by the driver, frames out.
 //!
 //! A session trusts nothing that arrives. Whatever a caller does, it holds up nobody else: what it may leave unfinished
-//! is bounded in bytes, in requests and in time.
+//! is bounded in bytes, in requests and in time. A little long: what becomes of a request is to be seen in one place.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -19,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
+use super::witness::{self, Act};
 use crate::access::{Access, LookAt, Peer};
+use crate::audit::{self, Keep, Noted, Who};
 use crate::clock::Clock;
 use crate::driver::{Handle, Upload};
 use crate::explain;
@@ -43,20 +45,37 @@ pub struct Service<C> {
     pub uploads: Arc<Semaphore>,
     /// True once nothing more is answered.
     pub stopping: watch::Receiver<bool>,
+    /// Where it is noted who gets and does what.
+    pub audit: audit::Handle,
 }
 
 /// Talks with one caller until it leaves, errs, or keeps silent for too long.
 pub async fn converse<S, C>(stream: S, caller: Caller, service: Arc<Service<C>>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Origin + Unpin,
     C: Clock,
 {
     let Caller { peer, process } = caller;
     let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
     let (pending, uploading) = (FuturesUnordered::new(), None);
-    let mut session = Session { stream, peer, process, program, service, pending, uploading };
+    let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
+    let is_noted = service.audit.keep() != Keep::Off;
+    let id = || stream.process(peer.pid).map_or(0, |process| process.id());
+    let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
+    let mut session = Session { stream, peer, process, program, caller, service, pending, uploading };
     session.run().await;
 }
+
+/// A connection that may know which process is at its other end.
+pub trait Origin {
+    /// The process, as long as it is there. It takes a descriptor, so it is not held on to for longer than it is looked at.
+    fn process(&self, _: Option<i32>) -> Option<Process> {
+        None
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Origin for tokio::io::DuplexStream {}
 
 /// Who has connected.
 #[derive(Debug, Default)]
@@ -83,6 +102,8 @@ struct Session<S, C> {
     process: Option<Arc<Process>>,
     /// What the process ran when it connected.
     program: Option<PathBuf>,
+    /// Who that is in an audit record, but for what has to be looked at.
+    caller: Who,
     service: Arc<Service<C>>,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
     /// What was uploaded so far, and the right to.
@@ -103,7 +124,7 @@ enum Progress {
 
 impl<S, C> Session<S, C>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Origin + Unpin,
     C: Clock,
 {
     async fn run(&mut self) {
@@ -213,12 +234,24 @@ where
         let looked = self.look(&access);
         let peer = looked.as_ref().unwrap_or(&self.peer);
         let Ok(scope) = access.judge(peer, &request) else {
+            self.service.note_denial(&self.caller, &request, || self.who());
             return self.send(&encode(request_id, &Err(explain::denied()))).await;
         };
         if let Request::Get { name, min_ttl, .. } = &request
             && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
         {
-            return self.send(&addressed(&ready, request_id)).await;
+            let noted = self.service.note_get(&self.caller, name, ready.fingerprint, || self.who());
+            if matches!(noted, Noted::Done) {
+                return self.send(&addressed(&ready, request_id)).await;
+            }
+            self.pending.push(Box::pin(async move {
+                if noted.is_settled().await {
+                    Zeroizing::new(addressed(&ready, request_id))
+                } else {
+                    encode(request_id, &Err(explain::not_audited()))
+                }
+            }));
+            return Ok(());
         }
         let request = match request {
             Request::Upload(piece) => {
@@ -234,6 +267,13 @@ where
                 }));
                 return Ok(());
             }
+            Request::AuditShow { .. } | Request::AuditVerify => {
+                let audit = self.service.audit.clone();
+                self.pending.push(Box::pin(async move {
+                    encode(request_id, &witness::records(&audit, request).await)
+                }));
+                return Ok(());
+            }
             request => request,
         };
         let upload = match request {
@@ -243,22 +283,50 @@ where
             }
             _ => None,
         };
-        let service = Arc::clone(&self.service);
-        let peer = peer.clone();
-        self.pending.push(Box::pin(async move {
+        let (service, peer, act) = (Arc::clone(&self.service), peer.clone(), Act::of(&request));
+        let is_of_note = act.is_of_note() && service.audit.keep() != Keep::Off;
+        let who = Arc::new(if is_of_note { self.who() } else { Who::default() });
+        let is_deed = act.is_deed() && is_of_note;
+        let answered = async move {
             // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
             let (upload, _permit) = upload.unzip();
             let wanted = if let Request::Get { name, .. } = &request { Some(name.clone()) } else { None };
-            let reply = service.driver.ask_about(request, upload, peer, scope).await;
+            let answer = service.driver.ask_about(request, upload, peer, scope);
+            let reply = if is_of_note {
+                service.witnessed(act, Arc::clone(&who), answer).await
+            } else {
+                answer.await
+            };
             // A driver that takes nothing more is no reason to refuse what is held, though it is less than was asked for.
             let wanted = wanted.filter(|_| reply.as_ref().is_err_and(is_dismissal));
             let now = service.clock.boot();
-            match wanted.and_then(|name| service.lookup.find(&name, Duration::ZERO, now)) {
-                Some(held) => Zeroizing::new(addressed(&held, request_id)),
-                None => encode(request_id, &reply),
+            let held = wanted.and_then(|name| Some((service.lookup.find(&name, Duration::ZERO, now)?, name)));
+            let Some((held, name)) = held else { return encode(request_id, &reply) };
+            let noted = service.note_get(&who, &name, held.fingerprint, || (*who).clone());
+            if noted.is_settled().await {
+                Zeroizing::new(addressed(&held, request_id))
+            } else {
+                encode(request_id, &Err(explain::not_audited()))
             }
-        }));
+        };
+        if is_deed {
+            // Its record is written whether or not anybody is left to be answered.
+            let done = tokio::spawn(answered);
+            let gone =
+                move |_| encode(request_id, &Err(explain::internal("the daemon failed over this request")));
+            self.pending.push(Box::pin(async move { done.await.unwrap_or_else(gone) }));
+        } else {
+            self.pending.push(Box::pin(answered));
+        }
         Ok(())
+    }
+
+    /// The caller as an audit record names it, looked at now.
+    fn who(&self) -> Who {
+        let process = || self.process.clone().or_else(|| self.stream.process(self.peer.pid).map(Arc::new));
+        let looked = self.service.onlooker.as_ref().and_then(|onlooker| Some(onlooker.look(&process()?)));
+        let os::Seen { program, unit } = looked.unwrap_or_default();
+        Who { program, unit, ..self.caller.clone() }
     }
 
     /// The caller as it is now, as far as the rules look at it.

@@ -12,7 +12,7 @@ mod unix;
 
 pub use accounts::{Account, account, group};
 pub use heap::return_freed_memory;
-pub use peer::{Identity, Onlooker, Process, identify};
+pub use peer::{Identity, Onlooker, Process, Seen, identify};
 pub use unix::{
     close_standard_output, closed_to_others, effective_user, forbid_core_dumps, is_socket,
     make_private_folder, may_look_into_others, raise_descriptor_limit, restrict_file_modes,

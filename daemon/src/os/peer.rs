@@ -18,6 +18,15 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
+/// What a process is.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The program that it runs.
+    pub program: Option<std::path::PathBuf>,
+    /// The unit of the system's service manager that it belongs to.
+    pub unit: Option<String>,
+}
+
 #[cfg(target_os = "linux")]
 pub use linux::{Onlooker, Process, identify};
 #[cfg(not(target_os = "linux"))]
@@ -49,7 +58,7 @@ mod linux {
     use nix::sys::socket::{getsockopt, sockopt};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    use super::{Identity, unit_of_cgroup};
+    use super::{Identity, Seen, unit_of_cgroup};
 
     /// A process, and no other that should get its number later.
     #[derive(Debug)]
@@ -79,6 +88,11 @@ mod linux {
             Some(Self { pid: pid?, descriptor })
         }
 
+        /// A number that no other process has in the time of this boot (Linux 6.9 or later; before, all have the same).
+        pub fn id(&self) -> u64 {
+            rustix::fs::fstat(&self.descriptor).map_or(0, |stat| stat.st_ino)
+        }
+
         /// The unit of the system's service manager that it belongs to.
         pub fn unit(&self) -> Option<String> {
             let told = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).ok()?;
@@ -102,7 +116,14 @@ mod linux {
     /// process that is not.
     #[derive(Clone, Debug)]
     pub struct Onlooker {
-        questions: mpsc::SyncSender<(Arc<Process>, mpsc::SyncSender<Option<PathBuf>>)>,
+        questions: mpsc::SyncSender<(Arc<Process>, What, mpsc::SyncSender<Seen>)>,
+    }
+
+    /// What is looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum What {
+        Program,
+        Everything,
     }
 
     impl Onlooker {
@@ -111,10 +132,11 @@ mod linux {
         /// # Errors
         /// What the kernel says to another thread.
         pub fn start() -> io::Result<Self> {
-            let (questions, inbox) = mpsc::sync_channel::<(Arc<Process>, mpsc::SyncSender<_>)>(64);
+            let (questions, inbox) = mpsc::sync_channel::<(Arc<Process>, _, mpsc::SyncSender<_>)>(64);
             thread::Builder::new().name("onlooker".to_owned()).spawn(move || {
-                for (process, answer) in inbox {
-                    let _ = answer.send(process.program());
+                for (process, what, answer) in inbox {
+                    let unit = if what == What::Everything { process.unit() } else { None };
+                    let _ = answer.send(Seen { program: process.program(), unit });
                 }
             })?;
             Ok(Self { questions })
@@ -122,9 +144,18 @@ mod linux {
 
         /// The program that a process runs now. A look into `/proc` is waited for: it takes no longer than a token's way out.
         pub fn program_of(&self, process: &Arc<Process>) -> Option<PathBuf> {
+            self.ask(process, What::Program).program
+        }
+
+        /// What a process is now, its unit included.
+        pub fn look(&self, process: &Arc<Process>) -> Seen {
+            self.ask(process, What::Everything)
+        }
+
+        fn ask(&self, process: &Arc<Process>, what: What) -> Seen {
             let (answer, answered) = mpsc::sync_channel(1);
-            self.questions.send((Arc::clone(process), answer)).ok()?;
-            answered.recv().ok()?
+            let asked = self.questions.send((Arc::clone(process), what, answer));
+            asked.ok().and_then(|()| answered.recv().ok()).unwrap_or_default()
         }
     }
 }
@@ -136,7 +167,7 @@ mod other {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use super::Identity;
+    use super::{Identity, Seen};
 
     /// There are none here: no number of a process can be relied on.
     #[derive(Debug)]
@@ -159,6 +190,11 @@ mod other {
         }
 
         /// Never asked.
+        pub fn id(&self) -> u64 {
+            match *self {}
+        }
+
+        /// Never asked.
         pub fn unit(&self) -> Option<String> {
             match *self {}
         }
@@ -175,6 +211,11 @@ mod other {
         /// Never.
         pub fn start() -> io::Result<Self> {
             Ok(Self)
+        }
+
+        /// Never asked.
+        pub fn look(&self, process: &Arc<Process>) -> Seen {
+            match **process {}
         }
 
         /// Never asked.

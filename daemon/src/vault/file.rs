@@ -52,6 +52,13 @@ impl VaultPaths {
         }
     }
 
+    /// Where the key of the audit records is kept, sealed under the vault key.
+    pub fn audit_key(&self) -> PathBuf {
+        let mut name = self.vault.as_os_str().to_owned();
+        name.push(".audit-key");
+        name.into()
+    }
+
     /// Where a generation of the vault is kept; 0 is the vault itself.
     pub fn generation(&self, number: u8) -> PathBuf {
         generation(&self.vault, number)

@@ -13,11 +13,13 @@
 //! | `contents.rs`, `record.rs` | the credentials, and how they are written; `record.rs` alone knows bincode |
 //! | `file.rs`, `key_file.rs`, `lock.rs` | the files; `disk.rs` is how they are touched |
 //! | `command.rs`, `keychain.rs` | keys that come from elsewhere |
+//! | `audit_key.rs` | the key of the audit records, sealed beside the vault |
 //! | `error.rs` | what can go wrong |
 //!
 //! The vault asks no network, no clock and no user, and hands no secret to a log. Which process may work with it is
 //! [`InstanceLock`]'s to say: take that first. This file is a little long: it is the list of all that can be done to a vault.
 
+mod audit_key;
 mod command;
 mod contents;
 mod disk;
@@ -43,6 +45,7 @@ use procurify_token_protocol::{
     NewSlot, RecoveryCode, SlotId, SlotKind, SlotStatus, VaultPiece,
 };
 
+pub use audit_key::AuditKeyIs;
 pub use command::{CommandError, KeyCommand};
 pub use contents::{Credential, Pair, SealedSecret, Which};
 pub(crate) use disk::{create_folders, open_or_create};
@@ -52,7 +55,7 @@ pub(crate) use key_file::new_line as new_key_line;
 pub use keychain::KeychainError;
 pub use lock::{InstanceLock, LockError};
 pub(crate) use seal::random_bytes;
-pub use seal::{CacheKeys, fingerprint};
+pub use seal::{AuditKey, CacheKeys, fingerprint};
 pub use slots::{Door, Kept, Key, PreparedSlot};
 
 use contents::Contents;
@@ -133,6 +136,7 @@ impl Vault {
         }
         disk::remove_stale(&self.paths.vault);
         disk::remove_stale(&self.paths.key_file);
+        disk::remove_stale(&self.paths.audit_key());
         Ok(())
     }
 
@@ -304,6 +308,14 @@ impl Vault {
         self.key.cache_keys()
     }
 
+    /// The key under which audit records are chained. Made where there is none.
+    ///
+    /// # Errors
+    /// Its file cannot be read or written, or is not closed to others.
+    pub fn audit_key(&self) -> Result<(AuditKey, AuditKeyIs), VaultError> {
+        audit_key::open(&self.paths.audit_key(), &self.key)
+    }
+
     /// The key slots, in the order in which they were added.
     pub fn slots(&self) -> Vec<SlotStatus> {
         slots::describe(&self.slots)
@@ -349,7 +361,14 @@ impl Vault {
         let slots = kept.slots(&self.slots, without, &key).ok_or(ChangeError::SlotsChanged)?;
         let contents = self.contents.resealed(&self.key, &key)?;
         let dropped = file::generations(&self.paths.vault).unwrap_or_default().len();
-        self.save(Some(key), slots, contents, Old::Forget).map(|()| dropped)
+        let carried = audit_key::carry_over(&self.paths.audit_key(), &self.key, &key);
+        let is_carried = carried.map_err(ChangeError::NotStored)?;
+        self.save(Some(key), slots, contents, Old::Forget)?;
+        if is_carried {
+            // The audit key under the vault key so far goes with the next opening, if not now.
+            let _ = self.audit_key();
+        }
+        Ok(dropped)
     }
 
     fn create_with(

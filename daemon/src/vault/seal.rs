@@ -7,7 +7,7 @@
 //! where the one-time key is the 32 bytes of `HKDF-SHA256(ikm = key, salt, info = "procurify-token vault v1 " ‖ purpose)`
 //! (RFC 5869; a salt that is said to be none is the RFC's 32 zero bytes)
 //! and the nonce is twelve zero bytes, because each one-time key seals once. The purposes are the ASCII
-//! texts `slot`, `body`, `client secret`, `cached token` and `cached history`, so that a box never opens in another one's place; what
+//! texts `slot`, `body`, `client secret`, `cached token`, `cached history` and `audit key`, so that a box never opens in another one's place; what
 //! a box belongs to is bound by its associated data, which the caller chooses.
 //!
 //! ring does not wipe its key objects. So the 32 bytes of a key rest in guarded memory (`guarded.rs`), the object is built
@@ -140,6 +140,57 @@ impl CacheKeys {
     }
 }
 
+/// The key under which audit records are chained: random, and not derived from the vault key, so that a new vault key leaves
+/// the records so far as good as they were.
+#[derive(Debug)]
+pub struct AuditKey(SecretKey);
+
+impl AuditKey {
+    pub(super) fn random() -> Self {
+        Self(SecretKey::random())
+    }
+
+    pub(super) fn seal_under(&self, key: &VaultKey) -> Vec<u8> {
+        key.seal(Purpose::AuditKey, &[], self.0.bytes())
+    }
+
+    pub(super) fn open_under(key: &VaultKey, sealed: &[u8]) -> Result<Self, NotAuthentic> {
+        let plaintext = key.open(Purpose::AuditKey, &[], sealed)?;
+        SecretKey::try_fill(|bytes| match plaintext.len() {
+            KEY_LEN => {
+                bytes.copy_from_slice(&plaintext);
+                Ok(())
+            }
+            _ => Err(NotAuthentic),
+        })
+        .map(Self)
+    }
+
+    /// What binds these parts, one after the other, to the key (HMAC-SHA256, RFC 2104).
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mac = mac_leaving_traces(&self.0, parts);
+        burn_stack();
+        mac
+    }
+}
+
+#[inline(never)]
+fn mac_leaving_traces(key: &SecretKey, parts: &[&[u8]]) -> [u8; 32] {
+    let mut signing = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.bytes()));
+    for part in parts {
+        signing.update(part);
+    }
+    first_bytes(signing.sign().as_ref())
+}
+
+#[cfg(test)]
+impl AuditKey {
+    /// For tests of whoever uses one.
+    pub(crate) fn for_tests() -> Self {
+        Self::random()
+    }
+}
+
 #[inline(never)]
 fn hashed_leaving_traces(key: &SecretKey, text: &[u8]) -> [u8; 32] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.bytes());
@@ -154,6 +205,7 @@ pub(super) enum Purpose {
     ClientSecret,
     CachedToken,
     CachedHistory,
+    AuditKey,
 }
 
 impl Purpose {
@@ -164,6 +216,7 @@ impl Purpose {
             Self::ClientSecret => "client secret",
             Self::CachedToken => "cached token",
             Self::CachedHistory => "cached history",
+            Self::AuditKey => "audit key",
         }
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use procurify_token_tests::name;
 use procurify_token_tests::protocol::{
-    AccessToken, Activity, Answer, Area, BodyEncoding, BudgetStatus, ClientSecret, CredentialCopy,
-    CredentialStatus, DaemonStatus, ExportProof, FailureCode, FailureReport, Finding, Fingerprint,
-    GenerationStatus, MemoryProtection, NewCredential, NewSlot, Outcome, PairCopy, Passphrase, Piece,
-    RecoveryCode, RefreshMode, Refusal, RefusalCode, Request, RequestId, Ruling, Sandbox, Severity, SlotId,
-    SlotKind, SlotStatus, TokenGrant, TokenStatus, UnlockWith, VaultPiece, VaultState, Verb, Watched,
+    AccessToken, Activity, Answer, Area, AuditBreak, AuditFilter, AuditVerdict, BodyEncoding, BudgetStatus,
+    ClientSecret, CredentialCopy, CredentialStatus, DaemonStatus, ExportProof, FailureCode, FailureReport,
+    Finding, Fingerprint, GenerationStatus, MemoryProtection, NewCredential, NewSlot, Outcome, PairCopy,
+    Passphrase, Piece, RecoveryCode, RefreshMode, Refusal, RefusalCode, Request, RequestId, Ruling, Sandbox,
+    Severity, SlotId, SlotKind, SlotStatus, TokenGrant, TokenStatus, UnlockWith, VaultPiece, VaultState,
+    Verb, Watched,
 };
 
 pub(crate) fn request(named: &str) -> Request {
@@ -82,6 +83,19 @@ pub(crate) fn request(named: &str) -> Request {
         "export.next" => Request::Export { proof: ExportProof::Pass(pass()), after: Some(acme()) },
         "examine" => Request::Examine,
         "explain-access" => Request::ExplainAccess { user: "reports".into(), name: acme() },
+        "audit-show" => Request::AuditShow {
+            after: Some(9),
+            filter: AuditFilter {
+                credential: Some(acme()),
+                user: Some("root".into()),
+                since: DateTime::from_timestamp_millis(1_800_000_000_000),
+            },
+            deadline: Duration::from_mins(1),
+        },
+        "audit-show.first" => {
+            Request::AuditShow { after: None, filter: AuditFilter::default(), deadline: Duration::ZERO }
+        }
+        "audit-verify" => Request::AuditVerify,
         other => panic!("nobody says what the request {other} means"),
     }
 }
@@ -175,6 +189,13 @@ pub(crate) fn answer(named: &str) -> Answer {
             rulings: vec![Ruling { verb: Verb::Get, outcome: Outcome::Allowed, because: "rule 1".into() }],
         },
         "findings" => Answer::Findings(findings()),
+        "audit-records" => Answer::AuditRecords { lines: vec!["{\"seq\":10}".into()], next: 10, more: false },
+        "audit-verified" => Answer::AuditVerified(AuditVerdict {
+            first: 1,
+            last: 10,
+            folder: "/a".into(),
+            broken: Some(AuditBreak { record: 9, file: "/a/b".into(), what: "gone".into() }),
+        }),
         other => panic!("nobody says what the answer {other} means"),
     }
 }

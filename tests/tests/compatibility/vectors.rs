@@ -85,9 +85,11 @@ fn number(answer: &Answer) -> u32 {
         Answer::Exported { .. } => 12,
         Answer::Findings(_) => 13,
         Answer::AccessExplained { .. } => 14,
+        Answer::AuditRecords { .. } => 15,
+        Answer::AuditVerified(_) => 16,
     }
 }
-const ANSWER_COUNT: u32 = 15;
+const ANSWER_COUNT: u32 = 17;
 
 #[test]
 fn a_vector_that_is_cut_or_longer_is_no_message() {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use procurify_token_tests::client::{Distrust, Error, Options, blocking};
 use procurify_token_tests::protocol::{
-    ClientSecret, Description, ExportProof, Fingerprint, NewSlot, Passphrase, Piece, REQUEST_COUNT,
-    RefreshMode, RefusalCode, Request, UnlockWith,
+    AuditFilter, ClientSecret, Description, ExportProof, Fingerprint, NewSlot, Passphrase, Piece,
+    REQUEST_COUNT, RefreshMode, RefusalCode, Request, UnlockWith,
 };
 use procurify_token_tests::{Home, PATIENCE, credential, name, skipped};
 use rustix::process::{Gid, Uid, geteuid};
@@ -170,6 +170,8 @@ fn every_request() -> Vec<Request> {
         Request::Export { proof: ExportProof::Key(UnlockWith::Unattended), after: None },
         Request::Examine,
         Request::ExplainAccess { user: "root".to_owned(), name: acme() },
+        Request::AuditShow { after: None, filter: AuditFilter::default(), deadline },
+        Request::AuditVerify,
         Request::Stop,
     ];
     let verbs = requests.iter().map(std::mem::discriminant).collect::<std::collections::HashSet<_>>();

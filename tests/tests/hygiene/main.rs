@@ -153,7 +153,10 @@ fn memory_hides_everything(test: &str, kind: &str) {
     let key_line = fs::read_to_string(home.config_folder().join("vault.key")).unwrap();
     let key_file = unhex(key_line.split_whitespace().nth(1).unwrap());
     secrets.key("key file", &key_file);
-    secrets.key("vault key", &vault_key(&home, &key_file));
+    let vault_key = vault_key(&home, &key_file);
+    secrets.key("vault key", &vault_key);
+    let audit_key = fs::read(home.data_folder().join("vault.audit-key")).unwrap();
+    secrets.key("audit key", &unsealed(&vault_key, "audit key", &[], &audit_key[8..]));
 
     let add = |name: &str, canary: &Canary| {
         let words = ["add", name, "--client-id", "id", "--secret-stdin", "--description", ""];
@@ -241,22 +244,27 @@ fn the_search_of_memory_finds_what_lies_on_a_heap() {
 
 /// The vault key, opened by hand from the first slot, as the vault's documentation has it.
 fn vault_key(home: &Home, key_file: &[u8]) -> Vec<u8> {
-    use ring::{aead, hkdf};
     let file = fs::read(home.data_folder().join("vault")).unwrap();
     // Behind the magic, format, length and number of slots: kind, id, time, description, and the box of 80 bytes.
     let slot = &file[19..];
     let description = usize::from(u16::from_le_bytes([slot[13], slot[14]]));
     let wrapped = &slot[15 + description + 2..][..80];
     assert_eq!(slot[0], 1, "the first slot is the key file's");
-    let (salt, sealed) = wrapped.split_at(32);
-    let info = [&b"procurify-token vault v1 "[..], b"slot"];
+    unsealed(key_file, "slot", &[1], wrapped)
+}
+
+/// What is in a sealed box, as the vault's documentation has it.
+fn unsealed(key: &[u8], purpose: &str, associated_data: &[u8], sealed: &[u8]) -> Vec<u8> {
+    use ring::{aead, hkdf};
+    let (salt, sealed) = sealed.split_at(32);
+    let info = [&b"procurify-token vault v1 "[..], purpose.as_bytes()];
+    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(key);
     let mut key = [0; 32];
-    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(key_file);
     prk.expand(&info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).unwrap();
     let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).unwrap());
     let mut sealed = sealed.to_vec();
     let nonce = aead::Nonce::assume_unique_for_key([0; 12]);
-    key.open_in_place(nonce, aead::Aad::from(&[1]), &mut sealed).unwrap().to_vec()
+    key.open_in_place(nonce, aead::Aad::from(associated_data), &mut sealed).unwrap().to_vec()
 }
 
 fn unhex(digits: &str) -> Vec<u8> {

@@ -504,6 +504,7 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
             config: path("config/config.toml"),
             vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
             cache: path("state/tokens.redb"),
+            audit: path("state/audit"),
             sockets: Vec::new(),
         },
         extra_ca: None,
@@ -511,6 +512,7 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
         sandbox: procurify_tokend::os::sandbox::Confinement::None,
         warnings: Vec::new(),
         stop: Arc::default(),
+        audit: procurify_tokend::audit::Handle::default(),
     });
     driver.open_at_start();
     let (controls, inbox) = mpsc::channel(1);

@@ -20,8 +20,21 @@ struct Room {
 }
 
 /// Every room but `startup`, the one place where the parts are joined.
-const ROOMS: [Room; 17] = [
+const ROOMS: [Room; 18] = [
     Room { name: "access", knows: &[], crates: &[PROTOCOL, "glob", "serde", "thiserror"] },
+    Room {
+        name: "audit",
+        knows: &[
+            "clock",
+            "os",
+            "refresh::Moment",
+            "vault::AuditKey",
+            "vault::AuditKeyIs",
+            "vault::create_folders",
+            "vault::open_or_create",
+        ],
+        crates: &[PROTOCOL, "chrono", "serde", "serde_json", "thiserror", "tokio", "tracing"],
+    },
     Room {
         name: "cache",
         knows: &[
@@ -49,6 +62,9 @@ const ROOMS: [Room; 17] = [
         name: "config",
         knows: &[
             "access",
+            "audit::Keep",
+            "audit::Limits",
+            "audit::Settings",
             "os",
             "refresh::Policy",
             "refresh::Terms",
@@ -62,6 +78,7 @@ const ROOMS: [Room; 17] = [
         knows: &[
             "access::Peer",
             "access::Scope",
+            "audit",
             "cache",
             "checkup",
             "clock",
@@ -77,13 +94,19 @@ const ROOMS: [Room; 17] = [
     },
     Room {
         name: "explain",
-        knows: &["access::Ground", "refresh::Refused", "vault::ChangeError", "vault::VaultError"],
+        knows: &[
+            "access::Ground",
+            "audit::ReadError",
+            "refresh::Refused",
+            "vault::ChangeError",
+            "vault::VaultError",
+        ],
         crates: &[PROTOCOL, "chrono", "humantime"],
     },
     Room { name: "guarded", knows: &[], crates: &["libc", "rustix", "zeroize"] },
     Room {
         name: "ipc",
-        knows: &["access", "clock", "driver::Handle", "driver::Upload", "explain", "lookup", "os"],
+        knows: &["access", "audit", "clock", "driver::Handle", "driver::Upload", "explain", "lookup", "os"],
         crates: &[
             PROTOCOL,
             "futures_util",

@@ -59,6 +59,15 @@ The daemon's own user and root may do everything. Whom else it serves is in its 
 Example:
   procurify-token access explain reports acme";
 
+pub(super) const AUDIT: &str = "\
+A record has a number, a time, who (user, process, program, unit), what, and the fingerprint of a token; never a token. Each is chained to the
+one before under a key that only the open vault gives. 15 is the exit code of verify where a record is amiss.
+
+Examples:
+  procurify-token audit show --since 2h --credential acme
+  procurify-token audit show --json --follow | jq -c 'select(.outcome == \"denied\")'
+  procurify-token audit verify";
+
 pub(super) const DOCTOR: &str = "\
 It changes nothing, starts no daemon, and asks for no token. Where no daemon answers it looks at what one would stand on.
 

@@ -35,7 +35,7 @@ pub(super) fn run(daemon: &Daemon, args: &WatchArgs) -> Result<(), Failure> {
 }
 
 /// Ends the program when whoever reads its output has gone: it may be long until there is a line to notice that by.
-fn leave_with_the_reader() {
+pub(super) fn leave_with_the_reader() {
     std::thread::spawn(|| {
         let stdout = std::io::stdout();
         // An error or a hang-up is told unasked; anything else would be told at once and for ever.

@@ -85,12 +85,14 @@ impl Caller {
         let lookup = Arc::new(Lookup::default());
         let frame = codec::encode_reply(0, &Ok(Answer::Done)).expect("it fits");
         let expires = SystemClock.boot() + Duration::from_hours(1);
-        lookup.publish(&"acme".parse().expect("a name"), Some(Ready { frame, expires }.into()));
+        let fingerprint = procurify_token_protocol::Fingerprint::from_bytes([7; 8]);
+        lookup.publish(&"acme".parse().expect("a name"), Some(Ready { frame, expires, fingerprint }.into()));
         let (stop, stopping) = watch::channel(false);
         let uploads = Arc::new(Semaphore::new(usize::from(settings & 2) / 2));
         let access = watch::channel(Arc::new(Access::new(1000, Vec::new()))).1;
         let onlooker = None;
-        let service = Service { access, onlooker, lookup, driver, clock: SystemClock, uploads, stopping };
+        let (clock, audit) = (SystemClock, crate::audit::Handle::default());
+        let service = Service { access, onlooker, lookup, driver, clock, uploads, stopping, audit };
         let is_served = settings & 1 == 0;
         let peer = Peer { uid: Some(if is_served { 1000 } else { 1001 }), ..Peer::default() };
         let peer = super::Caller { peer, process: None };

@@ -1,5 +1,5 @@
 use procurify_token_protocol::frame::HEAD;
-use procurify_token_protocol::{CredentialName, DaemonStatus, VaultState};
+use procurify_token_protocol::{CredentialName, DaemonStatus, Fingerprint, VaultState};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,6 +33,7 @@ impl Visitor {
             clock: SystemClock,
             uploads: Arc::new(Semaphore::new(1)),
             stopping,
+            audit: audit::Handle::default(),
         };
         let peer = Peer { uid: Some(uid), ..Peer::default() };
         let session = tokio::spawn(converse(other_end, Caller { peer, process: None }, Arc::new(service)));
@@ -67,6 +68,10 @@ fn name() -> CredentialName {
     "acme".parse().unwrap()
 }
 
+fn fingerprint() -> Fingerprint {
+    Fingerprint::from_bytes([7; 8])
+}
+
 fn get() -> Request {
     Request::Get { name: name(), min_ttl: Duration::ZERO, deadline: Duration::from_secs(5) }
 }
@@ -76,7 +81,7 @@ async fn a_held_token_is_answered_from_the_table_without_the_driver() {
     let mut visitor = Visitor::new(OWNER);
     let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
     let expires = SystemClock.boot() + Duration::from_hours(1);
-    visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+    visitor.lookup.publish(&name(), Some(Ready { frame, expires, fingerprint: fingerprint() }.into()));
     visitor.send(513, &get()).await;
     assert!(matches!(visitor.reply().await, Some((513, Ok(Answer::Done)))));
     assert!(visitor.driver.try_recv().is_err());
@@ -88,7 +93,7 @@ async fn whoever_wants_more_than_is_held_gets_that_where_the_driver_takes_nothin
         let mut visitor = Visitor::new(OWNER);
         let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
         let expires = SystemClock.boot() + Duration::from_hours(1);
-        visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+        visitor.lookup.publish(&name(), Some(Ready { frame, expires, fingerprint: fingerprint() }.into()));
         let longer = Duration::from_hours(2);
         let get = Request::Get { name: name(), min_ttl: longer, deadline: Duration::from_secs(5) };
         visitor.send(513, &get).await;
@@ -174,7 +179,7 @@ async fn a_busy_caller_whose_frames_arrive_cut_in_two_is_never_slow() {
     let mut visitor = Visitor::new(OWNER);
     let frame = codec::encode_reply(0, &Ok(Answer::Done)).unwrap();
     let expires = SystemClock.boot() + Duration::from_hours(1);
-    visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+    visitor.lookup.publish(&name(), Some(Ready { frame, expires, fingerprint: fingerprint() }.into()));
     let request = codec::encode_request(7, &get()).unwrap();
     let (head, tail) = request.split_at(5);
     visitor.stream.write_all(head).await.unwrap();
@@ -247,7 +252,7 @@ async fn a_caller_that_reads_nothing_is_left() {
     let mut visitor = Visitor::new(OWNER);
     let frame = Zeroizing::new(vec![0; 300 * 1024]);
     let expires = SystemClock.boot() + Duration::from_hours(1);
-    visitor.lookup.publish(&name(), Some(Ready { frame, expires }.into()));
+    visitor.lookup.publish(&name(), Some(Ready { frame, expires, fingerprint: fingerprint() }.into()));
     visitor.send(7, &get()).await;
     let began = Instant::now();
     visitor.session.await.unwrap();

@@ -1,0 +1,285 @@
+//! Events on their way to the thread that writes them: bounded, and never waited for.
+//!
+//! What one process does again and again within a few seconds is counted and not repeated, and so are the denials of a user who has
+//! had many: otherwise either could fill the records with itself. What finds no room is counted as lost. Nothing is written here.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use procurify_token_protocol::{CredentialName, Fingerprint};
+use tokio::sync::oneshot;
+
+use super::{Event, Who};
+use crate::refresh::Moment;
+
+/// Where events wait.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: Vec<Item>,
+    events: usize,
+    lost: u64,
+    recent: HashMap<Key, Recent>,
+    denials: HashMap<Option<u32>, (Moment, u32)>,
+}
+
+/// What the writing thread is told, in this order.
+#[derive(Debug)]
+pub(super) enum Item {
+    Event(Box<Event>, Option<oneshot::Sender<bool>>),
+    /// So often since the event that has a record.
+    Repeats(Box<Event>, u64),
+    /// The key is there.
+    Open(Box<super::Opening>),
+    /// The key goes.
+    Close,
+    /// Write what there is, and say what there should be.
+    Sync(oneshot::Sender<super::Synced>),
+    End,
+}
+
+/// What is the same for a repetition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) act: &'static str,
+    pub(super) outcome: &'static str,
+    pub(super) uid: Option<u32>,
+    pub(super) pid: Option<i32>,
+    /// Tells a process from a later one with its number, where the system does.
+    pub(super) process: u64,
+    pub(super) credential: Option<CredentialName>,
+    pub(super) token: Option<Fingerprint>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    since: Moment,
+    span: Duration,
+    repeats: u64,
+    /// Of the last repetition.
+    event: Option<Box<Event>>,
+    /// Whether it is in a record, and not on its way to one.
+    is_written: bool,
+}
+
+/// What there is to do.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    pub(super) lost: u64,
+}
+
+impl Inbox {
+    /// Counts an event that has a record already; false where it has none, or where that is not yet written and has to be.
+    pub(super) fn is_counted(&self, key: &Key, at: Moment, must_be_written: bool) -> bool {
+        let mut state = self.state();
+        let Some(recent) = state.recent.get_mut(key) else { return false };
+        let counts = at < recent.since + recent.span && (recent.is_written || !must_be_written);
+        if counts {
+            recent.repeats += 1;
+            if let Some(event) = &mut recent.event {
+                event.at = at;
+            }
+        }
+        counts
+    }
+
+    /// Takes an event in. False where there is no room, and it has to have some.
+    pub(super) fn push(&self, mut event: Event, waiter: Option<oneshot::Sender<bool>>) -> bool {
+        let mut state = self.state();
+        let (span, is_one_too_many) = state.patience_with(&event);
+        if is_one_too_many {
+            // Who it was precisely is told by those before.
+            event.who = Who { uid: event.who.uid, ..Who::default() }.into();
+            event.credential = None;
+            event.act = "any";
+            let key = event.key();
+            if let Some(recent) =
+                state.recent.get_mut(&key).filter(|recent| event.at < recent.since + recent.span)
+            {
+                recent.repeats += 1;
+                return true;
+            }
+        }
+        if state.events >= MOST_EVENTS {
+            if waiter.is_none() {
+                state.lost += 1;
+            }
+            return false;
+        }
+        if state.recent.len() < MOST_RECENT && event.is_repeatable() {
+            let recent = Recent {
+                since: event.at,
+                span,
+                repeats: 0,
+                event: Some(Box::new(event.clone())),
+                is_written: false,
+            };
+            if let Some(Recent { repeats: repeats @ 1.., event: Some(before), .. }) =
+                state.recent.insert(event.key(), recent)
+            {
+                state.items.push(Item::Repeats(before, repeats));
+            }
+        }
+        state.events += 1;
+        state.items.push(Item::Event(Box::new(event), waiter));
+        drop(state);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Tells the thread something that is no event. There is always room for that.
+    pub(super) fn tell(&self, item: Item) {
+        self.state().items.push(item);
+        self.wake.notify_one();
+    }
+
+    /// Repetitions of these are counted from now on also where they have to be written.
+    pub(super) fn is_written(&self, key: &Key) {
+        if let Some(recent) = self.state().recent.get_mut(key) {
+            recent.is_written = true;
+        }
+    }
+
+    /// Waits until there is something to do, or for so long.
+    pub(super) fn take(&self, patience: Option<Duration>, now: impl Fn() -> Moment) -> Batch {
+        let mut state = self.state();
+        if state.items.is_empty() && state.lost == 0 {
+            let expiry = state.recent.values().map(|recent| recent.since + recent.span).min();
+            let rest = expiry.map(|expiry| now().until(expiry) + TICK);
+            state = match [patience, rest].into_iter().flatten().min() {
+                Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        state.settle(now());
+        state.events = 0;
+        Batch { items: mem::take(&mut state.items), lost: mem::take(&mut state.lost) }
+    }
+
+    /// Everything, at the end.
+    pub(super) fn take_all(&self) -> Batch {
+        let mut state = self.state();
+        for (_, recent) in mem::take(&mut state.recent) {
+            state.count(recent);
+        }
+        Batch { items: mem::take(&mut state.items), lost: mem::take(&mut state.lost) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Counts what was repeated in a time that has passed.
+    fn settle(&mut self, now: Moment) {
+        let over = self.recent.extract_if(|_, recent| recent.since + recent.span <= now);
+        let over: Vec<_> = over.map(|(_, recent)| recent).collect();
+        for recent in over {
+            self.count(recent);
+        }
+        self.denials.retain(|_, (since, _)| *since + DENIALS_SPAN > now);
+    }
+
+    fn count(&mut self, recent: Recent) {
+        if let Recent { repeats: repeats @ 1.., event: Some(event), .. } = recent {
+            self.items.push(Item::Repeats(event, repeats));
+        }
+    }
+
+    /// For how long repetitions are counted, and whether this is a denial too many to be told from the others.
+    fn patience_with(&mut self, event: &Event) -> (Duration, bool) {
+        if event.outcome != super::DENIED {
+            return (SPAN, false);
+        }
+        let has_room = self.denials.len() < MOST_RECENT;
+        let denied = self.denials.entry(event.who.uid).or_insert((event.at, 0));
+        if denied.0 + DENIALS_SPAN <= event.at {
+            *denied = (event.at, 0);
+        }
+        denied.1 = denied.1.saturating_add(1);
+        if denied.1 > MOST_DENIALS || !has_room { (DENIALS_SPAN, true) } else { (SPAN, false) }
+    }
+}
+
+/// For so long what is repeated is counted.
+const SPAN: Duration = Duration::from_secs(5);
+const DENIALS_SPAN: Duration = Duration::from_mins(1);
+/// So many denials of a user have records of their own, within that time.
+const MOST_DENIALS: u32 = 60;
+/// A moment is counted in milliseconds.
+const TICK: Duration = Duration::from_millis(1);
+const MOST_EVENTS: usize = 8192;
+const MOST_RECENT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(uid: u32, pid: i32, outcome: &'static str, at: i64) -> Event {
+        let who = Who { uid: Some(uid), pid: Some(pid), ..Who::default() };
+        let credential = Some("acme".parse().unwrap());
+        let token = Some(Fingerprint::from_bytes([1; 8]));
+        Event { credential, token, ..Event::new("get", outcome, who.into(), Moment::from_millis(at)) }
+    }
+
+    fn take(inbox: &Inbox, now: i64) -> (usize, Vec<u64>, u64) {
+        let batch = inbox.take(Some(Duration::ZERO), || Moment::from_millis(now));
+        let repeats = batch.items.iter().filter_map(|item| match item {
+            Item::Repeats(_, count) => Some(*count),
+            _ => None,
+        });
+        (batch.items.len(), repeats.collect(), batch.lost)
+    }
+
+    #[test]
+    fn what_a_process_repeats_is_counted_for_a_while_and_told_once() {
+        let inbox = Inbox::default();
+        let get = |at| event(1, 2, "ok", at);
+        let key = get(0).key();
+        let at = Moment::from_millis;
+        assert!(!inbox.is_counted(&key, at(0), false));
+        assert!(inbox.push(get(0), None));
+        assert!(!inbox.is_counted(&key, at(1), true), "its record is not written yet");
+        inbox.is_written(&key);
+        assert!(inbox.is_counted(&key, at(1), true) && inbox.is_counted(&key, at(4999), false));
+        assert!(!inbox.is_counted(&event(1, 3, "ok", 2).key(), at(2), false), "another process");
+        assert_eq!(take(&inbox, 4999), (1, vec![], 0));
+        assert!(!inbox.is_counted(&key, at(5000), false));
+        assert_eq!(take(&inbox, 5000), (1, vec![2], 0));
+        assert_eq!(take(&inbox, 9000), (0, vec![], 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_as_lost_and_one_who_waits_is_told() {
+        let inbox = Inbox::default();
+        let pids = || 0..i32::try_from(MOST_EVENTS).unwrap();
+        assert!(pids().all(|pid| inbox.push(event(1, pid, "ok", 0), None)));
+        assert!(!inbox.push(event(1, -1, "ok", 0), None));
+        let (waiter, _told) = oneshot::channel();
+        assert!(!inbox.push(event(1, -2, "ok", 0), Some(waiter)));
+        assert_eq!(take(&inbox, 0), (MOST_EVENTS, vec![], 1));
+        assert!(inbox.push(event(1, -3, "ok", 0), None));
+    }
+
+    #[test]
+    fn a_flood_of_denials_of_one_user_is_a_count_and_hides_nobody_elses() {
+        let inbox = Inbox::default();
+        for pid in 0..1000 {
+            assert!(inbox.push(event(7, pid, super::super::DENIED, 0), None));
+        }
+        assert!(inbox.push(event(8, 1, super::super::DENIED, 0), None));
+        let (items, ..) = take(&inbox, 0);
+        assert_eq!(items, usize::try_from(MOST_DENIALS).unwrap() + 1 + 1);
+        let (_, repeats, _) = take(&inbox, 60_000);
+        assert_eq!(repeats.iter().sum::<u64>(), 1000 - u64::from(MOST_DENIALS) - 1);
+    }
+}
