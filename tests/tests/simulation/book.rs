@@ -42,6 +42,8 @@ pub(crate) struct Book {
     started: Instant,
     /// What the machine slept, in all.
     slept: Duration,
+    /// When it last woke.
+    woke: Option<Instant>,
     booted_at: Moment,
     boot_id: u128,
     wall_ahead: TimeDelta,
@@ -90,6 +92,7 @@ impl Shared {
             sent: VecDeque::new(),
             started: Instant::now(),
             slept: Duration::ZERO,
+            woke: None,
             booted_at: Moment::default(),
             boot_id: 1,
             wall_ahead: TimeDelta::days(20_000),
@@ -122,6 +125,12 @@ impl Book {
 
     pub(crate) fn sleep(&mut self, asleep: Duration) {
         self.slept += asleep;
+        self.woke = Some(Instant::now());
+    }
+
+    /// Whether what was out when the machine went to sleep may still be backed off from.
+    pub(crate) fn has_just_woken(&self) -> bool {
+        self.woke.is_some_and(|woke| woke.elapsed() < Duration::from_mins(1))
     }
 
     /// How long the machine has slept in all, and how often the daemon was killed.

@@ -222,6 +222,7 @@ impl House {
         self.callers.spawn(async move {
             let asked = tokio::time::Instant::now();
             let (sleep_before, crashes_before) = shared.book().troubles();
+            let has_just_woken = shared.book().has_just_woken();
             let held = door.found(&name, Duration::ZERO, &shared);
             let request = Request::Get { name: name.clone(), min_ttl, deadline };
             let answer = match door.found(&name, min_ttl, &shared) {
@@ -243,7 +244,7 @@ impl House {
                 }
             }
             // Whoever waits while the machine sleeps wakes to find his deadline behind him.
-            let was_awake = shared.book().troubles().0 == sleep_before;
+            let was_awake = shared.book().troubles().0 == sleep_before && !has_just_woken;
             let is_bystander = name.as_str().starts_with("d0/") && shared.book().is_plain && was_awake;
             let is_served = answer.is_ok() && is_early
                 || answer.is_err_and(|refusal| deadline < patience || refusal.code.label() == "stopping");
