@@ -51,10 +51,10 @@ impl TryFrom<String> for UnitName {
 #[derive(Debug, Error)]
 pub enum AccessError {
     /// Nobody has this name.
-    #[error("names the user {0:?}, whom this system does not know")]
+    #[error("names the user {0:?}, whom this system does not know: getent passwd shows those whom it knows")]
     UnknownUser(String),
     /// No group has this name.
-    #[error("names the group {0:?}, which this system does not know")]
+    #[error("names the group {0:?}, which this system does not know: getent group shows those that it knows")]
     UnknownGroup(String),
     /// It means nobody or nothing.
     #[error(transparent)]

@@ -113,11 +113,6 @@ impl Listener {
         Ok(Self { inner, socket: path, door: Door::Open, places, callers: TaskTracker::new(), lock: None })
     }
 
-    /// Where it listens.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     /// Accepts callers for ever, a task for each.
     async fn accept<C: Clock>(&self, service: &Arc<Service<C>>) {
         let mut is_failing = false;
@@ -130,7 +125,7 @@ impl Listener {
                 Err(error) => {
                     // The system is out of descriptors or of memory: those who are being served will leave. Said once.
                     if !is_failing {
-                        warn!(%error, "cannot accept a connection");
+                        warn!(%error, "cannot accept a connection; where descriptors are short, raise LimitNOFILE= or lower max-connections");
                     }
                     is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
