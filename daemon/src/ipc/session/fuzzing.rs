@@ -317,7 +317,7 @@ impl Caller {
             while let Some(frame) = buffer.next_frame().expect("the daemon sends frames") {
                 let request_id = frame.request_id;
                 all.push(match codec::decode_reply(frame) {
-                    Ok(Err(refusal)) if refusal.code.number() <= RefusalCode::DENIED.number() => {
+                    Ok(Err(refusal)) if OF_THE_SESSION.contains(&refusal.code) => {
                         Heard::Refusal(request_id, refusal.code)
                     }
                     Ok(_) => Heard::Other(request_id),
@@ -387,5 +387,8 @@ async fn listen(reader: &mut Option<ReadHalf<DuplexStream>>, heard: &mut Vec<u8>
     }
 }
 
+/// What the session says of the bytes of a request, or of who sends it; all else depends on more.
+const OF_THE_SESSION: [RefusalCode; 4] =
+    [RefusalCode::MALFORMED, RefusalCode::TOO_LARGE, RefusalCode::UNKNOWN_REQUEST, RefusalCode::DENIED];
 const SECOND: Duration = Duration::from_secs(1);
 const MOST_SENT: usize = 16 * 1024;
