@@ -122,6 +122,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         uploads: Arc::new(Semaphore::new(1)),
         stopping: watch_stopping,
         audit: audit.handle(),
+        acquaintances: ipc::Acquaintances::default(),
     });
     info!(pid = std::process::id(), "ready");
     if arguments.announce_ready {
@@ -137,7 +138,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Serves until the daemon is told to stop, and then gets callers their last answers.
 async fn serve(
-    mut listeners: Vec<Listener>,
+    listeners: Vec<Listener>,
     service: Arc<Service<SystemClock>>,
     stopping: watch::Sender<bool>,
     keep_up: Upkeep,
@@ -154,11 +155,13 @@ async fn serve(
         let _ = controls.send(Control::Stop).await;
         tokio::task::spawn_blocking(move || driving.join()).await
     };
-    // Whoever comes while the driver finishes what it has begun is still served from the table.
-    let ended = tokio::select! {
-        () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
-        ended = end => ended,
-    };
+    // A task of its own: what the runtime itself waits for is woken by way of the kernel, with each caller. Whoever comes while the
+    // driver finishes what it has begun is still served from the table.
+    let (enough, until) = oneshot::channel();
+    let serving = tokio::spawn(serve_until(listeners, Arc::clone(&service), until));
+    let ended = end.await;
+    let _ = enough.send(());
+    let listeners = serving.await.context("the sockets' task failed")?;
     // From here on the next daemon may open the vault and take the sockets' names.
     drop(lock);
     let callers: Vec<_> = listeners.into_iter().map(Listener::close).collect();
@@ -168,6 +171,18 @@ async fn serve(
     match ended {
         Ok(Ok(outcome)) => outcome,
         _ => bail!("the driver failed; its last words are in the log"),
+    }
+}
+
+/// Serves at the sockets, and gives them back at the end.
+async fn serve_until(
+    mut listeners: Vec<Listener>,
+    service: Arc<Service<SystemClock>>,
+    end: oneshot::Receiver<()>,
+) -> Vec<Listener> {
+    tokio::select! {
+        () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
+        _ = end => listeners,
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Peer {
     pub uid: Option<u32>,
     /// The process at the time of connecting: for the log only, since it may be gone and its number reused.
     pub pid: Option<i32>,
-    /// Its groups at the time of connecting, the first of them the effective one.
+    /// Its groups at the time of connecting, the first of them the effective one; of a user who [may do
+    /// everything](Access::is_unlimited_user) no more than that.
     pub groups: Vec<u32>,
     /// The unit of the system's service manager that the process belongs to now; `None` where nobody has looked.
     pub unit: Option<String>,
@@ -114,6 +115,11 @@ impl Access {
         }
     }
 
+    /// Whether the rules are nothing to this user, whatever they become.
+    pub fn is_unlimited_user(&self, uid: u32) -> bool {
+        uid == self.owner || uid == ROOT
+    }
+
     /// Whether any rule could ever allow this peer anything, whichever its unit and program.
     pub fn may_know(&self, peer: &Peer) -> bool {
         self.is_unlimited(peer) || self.rules.iter().any(|rule| rule.who.could_be(peer))
@@ -163,7 +169,7 @@ impl Access {
     }
 
     fn is_unlimited(&self, peer: &Peer) -> bool {
-        peer.uid.is_some_and(|uid| uid == self.owner || uid == ROOT)
+        peer.uid.is_some_and(|uid| self.is_unlimited_user(uid))
     }
 }
 

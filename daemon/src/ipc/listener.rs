@@ -160,10 +160,10 @@ impl Listener {
 
     async fn receive<C: Clock>(&self, stream: LocalSocketStream, service: &Arc<Service<C>>) {
         let LocalSocketStream::UdSocket(socket) = &stream;
-        let identity = os::identify(socket).unwrap_or_default();
+        let access = Arc::clone(&service.access.borrow());
+        let identity = os::identify(socket, |uid| !access.is_unlimited_user(uid)).unwrap_or_default();
         let os::Identity { uid, pid, groups } = identity;
         let peer = Peer { uid, pid, groups, ..Peer::default() };
-        let access = Arc::clone(&service.access.borrow());
         let standing = if access.may_know(&peer) { Standing::Known } else { Standing::Stranger };
         let process =
             (access.looks_at(&peer) != LookAt::default()).then(|| os::Process::of_peer(socket, pid));

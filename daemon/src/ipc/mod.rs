@@ -3,11 +3,13 @@
 //! This room knows frames, the access rules, the table of ready tokens and the driver's handle. It never sees the
 //! vault, a client secret in use, or the network.
 
+mod acquaintances;
 mod listener;
 mod places;
 mod session;
 mod witness;
 
+pub use acquaintances::Acquaintances;
 pub use listener::{BindError, Door, Listener, serve};
 pub use places::Places;
 #[cfg(fuzzing)]

@@ -4,6 +4,7 @@
 //! is bounded in bytes, in requests and in time. A little long: what becomes of a request is to be seen in one place.
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
+use super::acquaintances::Acquaintances;
 use super::witness::{self, Act};
 use crate::access::{Access, LookAt, Peer};
 use crate::audit::{self, Keep, Noted, Who};
@@ -47,6 +49,8 @@ pub struct Service<C> {
     pub stopping: watch::Receiver<bool>,
     /// Where it is noted who gets and does what.
     pub audit: audit::Handle,
+    /// Who was here a moment ago.
+    pub acquaintances: Acquaintances,
 }
 
 /// Talks with one caller until it leaves, errs, or keeps silent for too long.
@@ -60,7 +64,7 @@ where
     let (pending, uploading) = (FuturesUnordered::new(), None);
     let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
     let is_noted = service.audit.keep() != Keep::Off;
-    let id = || stream.process(peer.pid).map_or(0, |process| process.id());
+    let id = || service.acquaintances.id(peer.pid, || stream.process(peer.pid));
     let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
     let mut session = Session { stream, peer, process, program, caller, service, pending, uploading };
     session.run().await;
@@ -238,11 +242,12 @@ where
             return self.send(&encode(request_id, &Err(explain::denied()))).await;
         };
         if let Request::Get { name, min_ttl, .. } = &request
-            && let Some(ready) = self.service.lookup.find(name, *min_ttl, self.service.clock.boot())
+            && let now = self.service.clock.boot()
+            && let Some(ready) = self.service.lookup.find(name, *min_ttl, now)
         {
-            let noted = self.service.note_get(&self.caller, name, ready.fingerprint, || self.who());
+            let noted = self.service.note_get(&self.caller, name, ready.fingerprint, now, || self.who());
             if matches!(noted, Noted::Done) {
-                return self.send(&addressed(&ready, request_id)).await;
+                return self.send_ready(&ready, request_id).await;
             }
             self.pending.push(Box::pin(async move {
                 if noted.is_settled().await {
@@ -302,7 +307,7 @@ where
             let now = service.clock.boot();
             let held = wanted.and_then(|name| Some((service.lookup.find(&name, Duration::ZERO, now)?, name)));
             let Some((held, name)) = held else { return encode(request_id, &reply) };
-            let noted = service.note_get(&who, &name, held.fingerprint, || (*who).clone());
+            let noted = service.note_get(&who, &name, held.fingerprint, now, || (*who).clone());
             if noted.is_settled().await {
                 Zeroizing::new(addressed(&held, request_id))
             } else {
@@ -372,6 +377,30 @@ where
         Closed
     }
 
+    /// Sends a token's reply, by way of the stack where it fits: to have a piece of memory for each copy, and that wiped, costs more
+    /// than to copy it.
+    async fn send_ready(&mut self, ready: &Ready, request_id: u16) -> Result<(), Closed> {
+        let sent = match self.write_by_stack(&ready.frame, request_id) {
+            Some(Ok(sent)) if sent == ready.frame.len() => return Ok(()),
+            Some(Ok(sent)) => sent,
+            Some(Err(_)) => return Err(Closed),
+            None => 0,
+        };
+        let reply = Zeroizing::new(addressed(ready, request_id));
+        self.send(&reply[sent..]).await
+    }
+
+    /// `None` where it does not fit there, or where there is no room in the socket.
+    fn write_by_stack(&mut self, frame: &[u8], request_id: u16) -> Option<io::Result<usize>> {
+        let mut stack = [0; ON_STACK];
+        let reply = stack.get_mut(..frame.len())?;
+        reply.copy_from_slice(frame);
+        codec::readdress(reply, request_id);
+        let written = self.stream.write(reply).now_or_never();
+        zeroize::zeroize_bytes(reply);
+        written
+    }
+
     async fn send(&mut self, frame: &[u8]) -> Result<(), Closed> {
         // There is room for it, nearly always; then nobody has to watch the time.
         let written = match self.stream.write(frame).now_or_never() {
@@ -437,6 +466,8 @@ const IDLE: Duration = Duration::from_mins(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a peer that is turned away may still finish its sentence.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Room for the reply with a token of the usual length, about 1 kB.
+const ON_STACK: usize = 2048;
 /// How many requests of one connection may wait for the driver at once; further ones wait in the socket.
 const MOST_PENDING: usize = 256;
 

@@ -15,6 +15,7 @@ use procurify_token_protocol::{
 use super::session::Service;
 use crate::audit::{self, DENIED, Event, Keep, Noted, Who};
 use crate::clock::Clock;
+use crate::refresh::Moment;
 use crate::{explain, os};
 
 /// What a request is to the records.
@@ -138,12 +139,12 @@ impl<C: Clock> Service<C> {
         caller: &Who,
         name: &CredentialName,
         token: Fingerprint,
+        at: Moment,
         who: impl FnOnce() -> Who,
     ) -> Noted {
         if self.audit.keep() == Keep::Off {
             return Noted::Done;
         }
-        let at = self.clock.boot();
         if self.audit.is_counted(caller, ("get", OK), Some(name), Some(token), at) {
             return Noted::Done;
         }

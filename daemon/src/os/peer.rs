@@ -14,7 +14,7 @@ pub struct Identity {
     pub uid: Option<u32>,
     /// The process.
     pub pid: Option<i32>,
-    /// The effective group, and the supplementary ones.
+    /// The effective group, and where they matter the supplementary ones.
     pub groups: Vec<u32>,
 }
 
@@ -67,17 +67,19 @@ mod linux {
         descriptor: OwnedFd,
     }
 
-    /// Asks the kernel who connected.
+    /// Asks the kernel who connected, and of a user whose groups matter also for these.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn identify(socket: impl AsFd) -> io::Result<Identity> {
+    pub fn identify(socket: impl AsFd, groups_matter: impl Fn(u32) -> bool) -> io::Result<Identity> {
         let socket = socket.as_fd();
         let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
         // 0 for a process that this one may not see; -1 where the other end was made by nobody.
         let pid = (credentials.pid() > 0).then(|| credentials.pid());
         let mut groups = vec![credentials.gid()];
-        groups.extend(crate::os::groups::supplementary(socket.as_raw_fd())?);
+        if groups_matter(credentials.uid()) {
+            groups.extend(crate::os::groups::supplementary(socket.as_raw_fd())?);
+        }
         Ok(Identity { uid: Some(credentials.uid()), pid, groups })
     }
 
@@ -86,6 +88,11 @@ mod linux {
         pub fn of_peer(socket: impl AsFd, pid: Option<i32>) -> Option<Self> {
             let descriptor = getsockopt(&socket.as_fd(), sockopt::PeerPidfd).ok()?;
             Some(Self { pid: pid?, descriptor })
+        }
+
+        /// Its number.
+        pub fn pid(&self) -> i32 {
+            self.pid
         }
 
         /// A number that no other process has in the time of this boot (Linux 6.9 or later; before, all have the same).
@@ -105,8 +112,8 @@ mod linux {
             self.is_alive().then_some(program)
         }
 
-        /// A process's descriptor can be read from once it has ended.
-        fn is_alive(&self) -> bool {
+        /// Whether it has not ended. A process's descriptor can be read from once it has.
+        pub fn is_alive(&self) -> bool {
             let mut ended = [PollFd::new(&self.descriptor, PollFlags::IN)];
             matches!(poll(&mut ended, Some(&Timespec::default())), Ok(0))
         }
@@ -177,7 +184,7 @@ mod other {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn identify(socket: impl AsFd) -> io::Result<Identity> {
+    pub fn identify(socket: impl AsFd, _: impl Fn(u32) -> bool) -> io::Result<Identity> {
         use nix::unistd::getpeereid;
         let (user, group) = getpeereid(socket.as_fd())?;
         Ok(Identity { uid: Some(user.as_raw()), pid: None, groups: vec![group.as_raw()] })
@@ -190,7 +197,17 @@ mod other {
         }
 
         /// Never asked.
+        pub fn pid(&self) -> i32 {
+            match *self {}
+        }
+
+        /// Never asked.
         pub fn id(&self) -> u64 {
+            match *self {}
+        }
+
+        /// Never asked.
+        pub fn is_alive(&self) -> bool {
             match *self {}
         }
 
@@ -261,7 +278,7 @@ mod tests {
         use std::os::unix::net::UnixStream;
         use std::sync::Arc;
         let (one, _other) = UnixStream::pair().unwrap();
-        let identity = identify(&one).unwrap();
+        let identity = identify(&one, |_| true).unwrap();
         assert_eq!(identity.uid, Some(rustix::process::geteuid().as_raw()));
         assert_eq!(identity.pid, i32::try_from(std::process::id()).ok());
         let mut own: Vec<_> =
@@ -290,7 +307,7 @@ mod tests {
         };
         let (accepted, _): (UnixStream, _) = listener.accept().unwrap();
         child.wait().unwrap();
-        let pid = identify(&accepted).unwrap().pid;
+        let pid = identify(&accepted, |_| true).unwrap().pid;
         let Some(process) = Process::of_peer(&accepted, pid) else { return };
         let process = std::sync::Arc::new(process);
         assert_eq!((process.unit(), Onlooker::start().unwrap().program_of(&process)), (None, None));

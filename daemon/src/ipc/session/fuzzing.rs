@@ -92,7 +92,9 @@ impl Caller {
         let access = watch::channel(Arc::new(Access::new(1000, Vec::new()))).1;
         let onlooker = None;
         let (clock, audit) = (SystemClock, crate::audit::Handle::default());
-        let service = Service { access, onlooker, lookup, driver, clock, uploads, stopping, audit };
+        let acquaintances = Acquaintances::default();
+        let service =
+            Service { access, onlooker, lookup, driver, clock, uploads, stopping, audit, acquaintances };
         let is_served = settings & 1 == 0;
         let peer = Peer { uid: Some(if is_served { 1000 } else { 1001 }), ..Peer::default() };
         let peer = super::Caller { peer, process: None };

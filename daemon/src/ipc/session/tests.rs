@@ -34,6 +34,7 @@ impl Visitor {
             uploads: Arc::new(Semaphore::new(1)),
             stopping,
             audit: audit::Handle::default(),
+            acquaintances: Acquaintances::default(),
         };
         let peer = Peer { uid: Some(uid), ..Peer::default() };
         let session = tokio::spawn(converse(other_end, Caller { peer, process: None }, Arc::new(service)));
