@@ -110,7 +110,8 @@ pub fn versions(request_id: u16) -> [u8; HEAD + 2] {
 
 /// Collects the bytes of a connection and yields its frames.
 ///
-/// The buffer grows only as far as a frame that has announced itself needs, and what it held is wiped.
+/// The buffer grows only as far as a frame that has announced itself needs, and shrinks again when that is gone. What it held is
+/// wiped.
 pub struct FrameBuffer {
     bytes: Vec<u8>,
     start: usize,
@@ -129,7 +130,7 @@ impl fmt::Debug for FrameBuffer {
 impl FrameBuffer {
     /// A buffer for frames of at most `longest` bytes: [`MAX_REQUEST`] for the daemon, [`MAX_ANSWER`] for a client.
     pub fn new(longest: usize) -> Self {
-        Self { bytes: vec![0; INITIAL_CAPACITY], start: 0, end: 0, longest }
+        Self { bytes: vec![0; longest / USUAL], start: 0, end: 0, longest }
     }
 
     /// Where to read the next bytes into; never empty as long as [`next_frame`](Self::next_frame) was asked first.
@@ -187,11 +188,12 @@ impl FrameBuffer {
 
     fn make_room(&mut self, length: usize) {
         let held = self.end - self.start;
-        if length > self.bytes.len() {
-            let mut larger = vec![0; length];
-            larger[..held].copy_from_slice(&self.bytes[self.start..self.end]);
+        let usual = self.longest / USUAL;
+        if length > self.bytes.len() || (held == 0 && self.bytes.len() > usual) {
+            let mut other = vec![0; length.max(usual)];
+            other[..held].copy_from_slice(&self.bytes[self.start..self.end]);
             self.bytes[..self.end].zeroize();
-            self.bytes = larger;
+            self.bytes = other;
         } else if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.bytes[held..self.end].zeroize();
@@ -207,7 +209,8 @@ impl Drop for FrameBuffer {
 }
 
 const LENGTH_FIELD: usize = 4;
-const INITIAL_CAPACITY: usize = 4096;
+/// Nearly every frame is shorter than this part of the longest: 1 KiB of requests, 4 KiB of answers.
+const USUAL: usize = 64;
 
 #[cfg(test)]
 mod tests {

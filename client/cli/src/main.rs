@@ -4,6 +4,8 @@
 //! daemon, or starts one by `autostart`) and, where the API is called, through `http`. How it ends is `exit`'s. The
 //! command holds no state and touches no file of the vault: all of that is the daemon's.
 
+#![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
+
 mod args;
 mod autostart;
 mod bearer;
@@ -11,6 +13,8 @@ mod clock;
 mod commands;
 mod connect;
 mod demo;
+#[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
+mod entry;
 mod exit;
 mod http;
 mod proxy;
@@ -30,10 +34,16 @@ mod when;
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
+#[cfg(any(not(all(target_os = "linux", target_env = "gnu")), test))]
 fn main() -> std::process::ExitCode {
+    u8::try_from(run()).map_or(std::process::ExitCode::FAILURE, Into::into)
+}
+
+/// Everything, and the exit code that it ends with.
+fn run() -> i32 {
     unix::forbid_core_dumps();
     match args::read().and_then(commands::run) {
-        Ok(()) => exit::ExitCode::Ok.into(),
-        Err(failure) => failure.tell().into(),
+        Ok(()) => exit::ExitCode::Ok.number().into(),
+        Err(failure) => failure.tell().number().into(),
     }
 }

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use procurify_token_protocol::{CredentialName, Fingerprint};
@@ -60,13 +61,44 @@ pub(super) struct Key {
 
 #[derive(Debug)]
 struct Recent {
-    since: Moment,
-    span: Duration,
-    repeats: u64,
-    /// Of the last repetition.
-    event: Option<Box<Event>>,
+    counter: Arc<Counter>,
+    /// As it was the first time.
+    event: Box<Event>,
     /// Whether it is in a record, and not on its way to one.
     is_written: bool,
+}
+
+/// Counts how often something was repeated, for as long as that needs no further record. Whoever has one counts without asking the
+/// inbox again.
+#[derive(Debug)]
+pub struct Counter {
+    until: Moment,
+    /// Its highest bit says that what was counted has been taken.
+    repeats: AtomicU64,
+    /// When the last one was, in milliseconds.
+    last: AtomicI64,
+}
+
+impl Counter {
+    fn new(since: Moment, span: Duration) -> Self {
+        let last = AtomicI64::new(since.as_millis());
+        Self { until: since + span, repeats: AtomicU64::new(0), last }
+    }
+
+    /// Counts one; false where it is too late for that.
+    pub fn count(&self, at: Moment) -> bool {
+        if at >= self.until {
+            return false;
+        }
+        self.last.store(at.as_millis(), Ordering::Relaxed);
+        self.repeats.fetch_add(1, Ordering::Relaxed) < TAKEN
+    }
+
+    /// How many there were, and when the last one was; from now on none is counted.
+    fn take(&self) -> (u64, Moment) {
+        let repeats = self.repeats.fetch_or(TAKEN, Ordering::Relaxed);
+        (repeats, Moment::from_millis(self.last.load(Ordering::Relaxed)))
+    }
 }
 
 /// What there is to do.
@@ -77,18 +109,12 @@ pub(super) struct Batch {
 }
 
 impl Inbox {
-    /// Counts an event that has a record already; false where it has none, or where that is not yet written and has to be.
-    pub(super) fn is_counted(&self, key: &Key, at: Moment, must_be_written: bool) -> bool {
-        let mut state = self.state();
-        let Some(recent) = state.recent.get_mut(key) else { return false };
-        let counts = at < recent.since + recent.span && (recent.is_written || !must_be_written);
-        if counts {
-            recent.repeats += 1;
-            if let Some(event) = &mut recent.event {
-                event.at = at;
-            }
-        }
-        counts
+    /// Counts an event that has a record already, and gives what counts further ones; `None` where it has none, or where that is
+    /// not yet written and has to be.
+    pub(super) fn count(&self, key: &Key, at: Moment, must_be_written: bool) -> Option<Arc<Counter>> {
+        let state = self.state();
+        let recent = state.recent.get(key).filter(|recent| recent.is_written || !must_be_written)?;
+        recent.counter.count(at).then(|| Arc::clone(&recent.counter))
     }
 
     /// Takes an event in. False where there is no room, and it has to have some.
@@ -100,11 +126,7 @@ impl Inbox {
             event.who = Who { uid: event.who.uid, ..Who::default() }.into();
             event.credential = None;
             event.act = "any";
-            let key = event.key();
-            if let Some(recent) =
-                state.recent.get_mut(&key).filter(|recent| event.at < recent.since + recent.span)
-            {
-                recent.repeats += 1;
+            if state.recent.get(&event.key()).is_some_and(|recent| recent.counter.count(event.at)) {
                 return true;
             }
         }
@@ -115,17 +137,10 @@ impl Inbox {
             return false;
         }
         if state.recent.len() < MOST_RECENT && event.is_repeatable() {
-            let recent = Recent {
-                since: event.at,
-                span,
-                repeats: 0,
-                event: Some(Box::new(event.clone())),
-                is_written: false,
-            };
-            if let Some(Recent { repeats: repeats @ 1.., event: Some(before), .. }) =
-                state.recent.insert(event.key(), recent)
-            {
-                state.items.push(Item::Repeats(before, repeats));
+            let counter = Arc::new(Counter::new(event.at, span));
+            let recent = Recent { counter, event: Box::new(event.clone()), is_written: false };
+            if let Some(before) = state.recent.insert(event.key(), recent) {
+                state.count(before);
             }
         }
         state.events += 1;
@@ -152,7 +167,7 @@ impl Inbox {
     pub(super) fn take(&self, patience: Option<Duration>, now: impl Fn() -> Moment) -> Batch {
         let mut state = self.state();
         if state.items.is_empty() && state.lost == 0 {
-            let expiry = state.recent.values().map(|recent| recent.since + recent.span).min();
+            let expiry = state.recent.values().map(|recent| recent.counter.until).min();
             let rest = expiry.map(|expiry| now().until(expiry) + TICK);
             state = match [patience, rest].into_iter().flatten().min() {
                 Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
@@ -181,7 +196,7 @@ impl Inbox {
 impl State {
     /// Counts what was repeated in a time that has passed.
     fn settle(&mut self, now: Moment) {
-        let over = self.recent.extract_if(|_, recent| recent.since + recent.span <= now);
+        let over = self.recent.extract_if(|_, recent| recent.counter.until <= now);
         let over: Vec<_> = over.map(|(_, recent)| recent).collect();
         for recent in over {
             self.count(recent);
@@ -190,8 +205,9 @@ impl State {
     }
 
     fn count(&mut self, recent: Recent) {
-        if let Recent { repeats: repeats @ 1.., event: Some(event), .. } = recent {
-            self.items.push(Item::Repeats(event, repeats));
+        let (repeats, at) = recent.counter.take();
+        if repeats > 0 {
+            self.items.push(Item::Repeats(Box::new(Event { at, ..*recent.event }), repeats));
         }
     }
 
@@ -210,6 +226,7 @@ impl State {
     }
 }
 
+const TAKEN: u64 = 1 << 63;
 /// For so long what is repeated is counted.
 const SPAN: Duration = Duration::from_secs(5);
 const DENIALS_SPAN: Duration = Duration::from_mins(1);
@@ -246,15 +263,17 @@ mod tests {
         let get = |at| event(1, 2, "ok", at);
         let key = get(0).key();
         let at = Moment::from_millis;
-        assert!(!inbox.is_counted(&key, at(0), false));
+        assert!(inbox.count(&key, at(0), false).is_none());
         assert!(inbox.push(get(0), None));
-        assert!(!inbox.is_counted(&key, at(1), true), "its record is not written yet");
+        assert!(inbox.count(&key, at(1), true).is_none(), "its record is not written yet");
         inbox.is_written(&key);
-        assert!(inbox.is_counted(&key, at(1), true) && inbox.is_counted(&key, at(4999), false));
-        assert!(!inbox.is_counted(&event(1, 3, "ok", 2).key(), at(2), false), "another process");
+        let counter = inbox.count(&key, at(1), true).unwrap();
+        assert!(counter.count(at(2)) && inbox.count(&key, at(4999), false).is_some());
+        assert!(inbox.count(&event(1, 3, "ok", 2).key(), at(2), false).is_none(), "another process");
         assert_eq!(take(&inbox, 4999), (1, vec![], 0));
-        assert!(!inbox.is_counted(&key, at(5000), false));
-        assert_eq!(take(&inbox, 5000), (1, vec![2], 0));
+        assert!(inbox.count(&key, at(5000), false).is_none() && !counter.count(at(5000)));
+        assert_eq!(take(&inbox, 5000), (1, vec![3], 0));
+        assert!(!counter.count(at(4999)), "what comes late is not lost in what was taken");
         assert_eq!(take(&inbox, 9000), (0, vec![], 0));
     }
 

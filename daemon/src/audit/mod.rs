@@ -38,6 +38,7 @@ use crate::clock::Clock;
 use crate::refresh::Moment;
 use crate::vault::{AuditKey, AuditKeyIs};
 
+pub use inbox::Counter;
 pub use journal::Limits;
 pub use reading::Filter;
 
@@ -241,16 +242,17 @@ impl Handle {
         self.0.as_ref().map_or(Keep::Off, |shared| shared.settings.keep)
     }
 
-    /// Whether this process was handed this token a moment ago, or denied this; then it is counted, and needs no further record.
-    pub fn is_counted(
+    /// Whether this process was handed this token a moment ago, or denied this; then it is counted, and needs no further record. What
+    /// is given counts the next ones.
+    pub fn count(
         &self,
         who: &Who,
         event: (&'static str, &'static str),
         credential: Option<&CredentialName>,
         token: Option<Fingerprint>,
         at: Moment,
-    ) -> bool {
-        let Some(shared) = &self.0 else { return true };
+    ) -> Option<Arc<Counter>> {
+        let shared = self.0.as_ref()?;
         let key = inbox::Key {
             act: event.0,
             outcome: event.1,
@@ -260,7 +262,7 @@ impl Handle {
             credential: credential.cloned(),
             token,
         };
-        shared.inbox.is_counted(&key, at, shared.settings.keep == Keep::Required)
+        shared.inbox.count(&key, at, shared.settings.keep == Keep::Required)
     }
 
     /// Says that something happened, or is about to.

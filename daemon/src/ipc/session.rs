@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use super::acquaintances::Acquaintances;
-use super::witness::{self, Act};
+use super::witness::{self, Act, Lately};
 use crate::access::{Access, LookAt, Peer};
 use crate::audit::{self, Keep, Noted, Who};
 use crate::clock::Clock;
@@ -61,12 +62,12 @@ where
 {
     let Caller { peer, process } = caller;
     let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
-    let (pending, uploading) = (FuturesUnordered::new(), None);
+    let (lately, pending, uploading) = (Lately::default(), FuturesUnordered::new(), None);
     let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
     let is_noted = service.audit.keep() != Keep::Off;
     let id = || service.acquaintances.id(peer.pid, || stream.process(peer.pid));
     let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
-    let mut session = Session { stream, peer, process, program, caller, service, pending, uploading };
+    let mut session = Session { stream, peer, process, program, caller, service, lately, pending, uploading };
     session.run().await;
 }
 
@@ -109,6 +110,7 @@ struct Session<S, C> {
     /// Who that is in an audit record, but for what has to be looked at.
     caller: Who,
     service: Arc<Service<C>>,
+    lately: Lately,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
     /// What was uploaded so far, and the right to.
     uploading: Option<(Upload, OwnedSemaphorePermit)>,
@@ -144,6 +146,8 @@ where
         let mut has_begun = false;
         loop {
             let Ok(progress) = self.take_requests(&mut buffer).await else { return };
+            // A caller that never rests would not let it be asked for below.
+            is_open &= self.service.stopping.has_changed().is_ok_and(|is_stopping| !is_stopping);
             if !is_open && self.pending.is_empty() {
                 return;
             }
@@ -168,9 +172,8 @@ where
                 alarm.as_mut().reset(at);
             }
             tokio::select! {
-                // In the order of what costs least to ask; a caller that never rests cannot keep the first two out.
+                // What is ready most often is asked last but one, and nobody else where it is.
                 biased;
-                () = &mut stopped, if is_open => is_open = false,
                 Some(reply) = self.pending.next(), if !self.pending.is_empty() => {
                     let began = Instant::now();
                     if self.send(&reply).await.is_err() {
@@ -191,6 +194,7 @@ where
                     }
                     Err(_) => return,
                 },
+                () = &mut stopped, if is_open => is_open = false,
                 () = &mut alarm, if alarm_at.is_some() => {
                     let at = alarm_at.unwrap_or(patience_ends);
                     let now = Instant::now();
@@ -245,7 +249,9 @@ where
             && let now = self.service.clock.boot()
             && let Some(ready) = self.service.lookup.find(name, *min_ttl, now)
         {
-            let noted = self.service.note_get(&self.caller, name, ready.fingerprint, now, || self.who());
+            let mut lately = mem::take(&mut self.lately);
+            let noted = self.service.note_get(&self.caller, name, &ready, now, &mut lately, || self.who());
+            self.lately = lately;
             if matches!(noted, Noted::Done) {
                 return self.send_ready(&ready, request_id).await;
             }
@@ -307,7 +313,7 @@ where
             let now = service.clock.boot();
             let held = wanted.and_then(|name| Some((service.lookup.find(&name, Duration::ZERO, now)?, name)));
             let Some((held, name)) = held else { return encode(request_id, &reply) };
-            let noted = service.note_get(&who, &name, held.fingerprint, now, || (*who).clone());
+            let noted = service.note_get(&who, &name, &held, now, &mut Lately::default(), || (*who).clone());
             if noted.is_settled().await {
                 Zeroizing::new(addressed(&held, request_id))
             } else {

@@ -5,7 +5,8 @@
 //! named by its fingerprint, client credentials by their id.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::ptr;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use procurify_token_protocol::{
@@ -13,8 +14,9 @@ use procurify_token_protocol::{
 };
 
 use super::session::Service;
-use crate::audit::{self, DENIED, Event, Keep, Noted, Who};
+use crate::audit::{self, Counter, DENIED, Event, Keep, Noted, Who};
 use crate::clock::Clock;
+use crate::lookup::Ready;
 use crate::refresh::Moment;
 use crate::{explain, os};
 
@@ -132,20 +134,35 @@ fn slot(new: &NewSlot) -> &'static str {
     }
 }
 
+/// What was handed out on a connection a moment ago, and counts when it is again. It keeps no token.
+#[derive(Default)]
+pub(super) struct Lately(Option<(Weak<Ready>, Arc<Counter>)>);
+
+impl Lately {
+    fn counts(&self, ready: &Arc<Ready>, at: Moment) -> bool {
+        let Self(Some((before, counter))) = self else { return false };
+        ptr::eq(before.as_ptr(), Arc::as_ptr(ready)) && counter.count(at)
+    }
+}
+
 impl<C: Clock> Service<C> {
-    /// A token goes out from the table. `who` is looked at only where it needs a record of its own.
+    /// A token goes out from the table. `who` is looked at only where it needs a record of its own, and `lately` is what was handed
+    /// out on this connection before.
     pub(super) fn note_get(
         &self,
         caller: &Who,
         name: &CredentialName,
-        token: Fingerprint,
+        ready: &Arc<Ready>,
         at: Moment,
+        lately: &mut Lately,
         who: impl FnOnce() -> Who,
     ) -> Noted {
-        if self.audit.keep() == Keep::Off {
+        if self.audit.keep() == Keep::Off || lately.counts(ready, at) {
             return Noted::Done;
         }
-        if self.audit.is_counted(caller, ("get", OK), Some(name), Some(token), at) {
+        let token = ready.fingerprint;
+        if let Some(counter) = self.audit.count(caller, ("get", OK), Some(name), Some(token), at) {
+            *lately = Lately(Some((Arc::downgrade(ready), counter)));
             return Noted::Done;
         }
         let (credential, token) = (Some(name.clone()), Some(token));
@@ -158,7 +175,7 @@ impl<C: Clock> Service<C> {
             return;
         }
         let (at, Act { name, credential, token, .. }) = (self.clock.boot(), Act::of(request));
-        if !self.audit.is_counted(caller, (name, DENIED), credential.as_ref(), token, at) {
+        if self.audit.count(caller, (name, DENIED), credential.as_ref(), token, at).is_none() {
             let event = Event { credential, token, ..Event::new(name, DENIED, who().into(), at) };
             // It is denied whatever becomes of the record.
             let _ = self.audit.note(event);
@@ -189,8 +206,8 @@ impl<C: Clock> Service<C> {
             (Kind::Token, Ok(answer)) => {
                 let event = Event { token: token_in(answer), ..event(OK) };
                 let (act, about) = ((event.act, OK), event.credential.as_ref());
-                let needs_none =
-                    event.token.is_none() || self.audit.is_counted(&who, act, about, event.token, event.at);
+                let needs_none = event.token.is_none()
+                    || self.audit.count(&who, act, about, event.token, event.at).is_some();
                 if !needs_none && !self.audit.note(event).is_settled().await {
                     return Err(explain::not_audited());
                 }
