@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return stdout().write_all(&*vault::new_key_line()).context("cannot print a key");
     }
     os::restrict_file_modes();
-    os::return_freed_memory();
+    os::set_habits();
     let place = Place::find(arguments)?;
     let config = place.config();
     if arguments.doctor {

@@ -11,7 +11,7 @@ pub mod sandbox;
 mod unix;
 
 pub use accounts::{Account, account, group};
-pub use heap::return_freed_memory;
+pub use heap::set_habits;
 pub use peer::{Identity, Onlooker, Process, Seen, identify};
 pub use unix::{
     close_standard_output, closed_to_others, effective_user, forbid_core_dumps, is_socket,
