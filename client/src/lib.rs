@@ -18,21 +18,33 @@ compile_error!(
 mod answers;
 #[cfg(feature = "blocking")]
 pub mod blocking;
+mod cache;
 mod call;
 #[cfg(feature = "async")]
 mod client;
+mod clock;
 #[cfg(feature = "async")]
 mod conversation;
 mod deadline;
 mod door;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod options;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod token;
+#[cfg(feature = "async")]
+mod tokens;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod trust;
 
 #[cfg(feature = "async")]
 pub use client::{Client, Watch};
 pub use error::{Error, OutcomeUnknown, ProtocolError};
 pub use options::{Options, TokenOptions};
+pub use token::Token;
 pub use trust::Distrust;
 
 pub use procurify_token_protocol as protocol;

@@ -175,8 +175,13 @@ impl Home {
         self.invocation(command)
     }
 
-    /// Where the client crate finds the daemon of this home.
+    /// Where the client crate finds the daemon of this home. Without a cache: tests are about what the daemon says.
     pub fn options(&self) -> Options {
+        self.caching_options().without_cache()
+    }
+
+    /// The same as programs have it.
+    pub fn caching_options(&self) -> Options {
         Options::new().socket(self.socket()).deadline(PATIENCE)
     }
 
