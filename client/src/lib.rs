@@ -3,7 +3,8 @@
 //! # The map
 //! `Client` and `blocking::Client` only do I/O. What they share is written once: `options` (what a caller may
 //! choose), `door` (where to knock, and when to give up), `trust` (whether who opened may be believed), `call` (one
-//! request and what may become of it), `answers` (what an answer has to be), `deadline`.
+//! request and what may become of it), `answers` (what an answer has to be), `cache` (which tokens may be handed out unasked), `clock` and
+//! `deadline`. `tokens` and `blocking::tokens` join clients and cache.
 
 #![cfg_attr(
     not(any(feature = "async", feature = "blocking")),

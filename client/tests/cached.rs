@@ -6,23 +6,23 @@ use procurify_token_client::testing::{Asked, FakeDaemon};
 use procurify_token_client::{Client, CredentialName, Error, RefusalCode, Token, TokenOptions, blocking};
 
 fn acme() -> CredentialName {
-    "acme".parse().unwrap()
+    "acme".parse().expect("a name")
 }
 
 fn daemon_with(token: &str) -> FakeDaemon {
-    let daemon = FakeDaemon::start().unwrap();
+    let daemon = FakeDaemon::start().expect("it starts");
     daemon.set_token("acme", token);
     daemon
 }
 
 async fn client_of(daemon: &FakeDaemon) -> Client {
-    Client::connect(&daemon.options()).await.unwrap()
+    Client::connect(&daemon.options()).await.expect("it listens")
 }
 
 /// Asks until another token than this one is handed out, which it is as soon as the news have arrived.
 async fn another_than(token: &Token, client: &Client) -> Token {
     loop {
-        let next = client.token(&acme()).await.unwrap();
+        let next = client.token(&acme()).await.expect("a token");
         if next.fingerprint() != token.fingerprint() {
             return next;
         }
