@@ -48,6 +48,10 @@ impl Watcher {
         Self { name, seen: None }
     }
 
+    pub(crate) fn name(&self) -> &CredentialName {
+        &self.name
+    }
+
     pub(crate) fn request(&self) -> Request {
         Request::Watch { name: self.name.clone(), seen: self.seen, deadline: POLL }
     }

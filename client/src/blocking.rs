@@ -1,5 +1,8 @@
 //! The client for programs without a runtime: one connection, one request at a time.
 
+mod tokens;
+
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -10,17 +13,20 @@ use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsNa
 use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::frame::{FrameBuffer, MAX_ANSWER};
 use procurify_token_protocol::{
-    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant, Watched,
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, Watched,
 };
 
 use crate::answers::{self, Listing, POLL, Watcher};
+use crate::cache::Cache;
 use crate::call::{self, Setback};
 use crate::deadline::{Deadline, now};
 use crate::door::{self, Knock, Search, Step};
 use crate::error::{Error, ProtocolError};
 use crate::options::{Options, Patience, TokenOptions};
+use crate::token::Token;
 
-/// A connection to the daemon, kept between requests and made anew when the daemon was restarted.
+/// A connection to the daemon, kept between requests and made anew when the daemon was restarted. It starts no thread: give each
+/// thread a client of its own, or put one behind a lock.
 ///
 /// Every method ends within its deadline and half a second, which is left to the daemon to explain what it was waiting
 /// for.
@@ -29,6 +35,8 @@ pub struct Client {
     endpoint: Endpoint,
     deadline: Duration,
     patience: Patience,
+    is_cached: bool,
+    cache: Cache,
     conversation: Option<Conversation>,
 }
 
@@ -71,33 +79,43 @@ impl Client {
             endpoint: endpoint.clone(),
             deadline: options.deadline,
             patience: options.patience,
+            is_cached: options.is_cached,
+            cache: Cache::default(),
             conversation: Some(conversation),
         })
     }
 
-    /// A valid token.
+    /// A valid token: from the client's own cache, or from the daemon. A token that has ended is never returned.
+    ///
+    /// A credential is cached, and watched, from the second time on that it is asked for.
     ///
     /// # Errors
     /// [`Error`]; most often [`Error::Refused`].
-    pub fn token(&mut self, name: &CredentialName) -> Result<TokenGrant, Error> {
+    pub fn token(&mut self, name: &CredentialName) -> Result<Token, Error> {
         self.token_with(name, &TokenOptions::default())
     }
 
-    /// A token that still lives for a while, or within a deadline of its own.
+    /// Reports that the API answered 401 to this token, and drops it from the cache. Whoever asks now is given another one; where
+    /// the daemon may not have another, it is the same one again.
+    ///
+    /// A newer token, which somebody else's report may have brought, is not touched.
     ///
     /// # Errors
-    /// [`Error`]; most often [`Error::Refused`].
-    pub fn token_with(&mut self, name: &CredentialName, options: &TokenOptions) -> Result<TokenGrant, Error> {
-        let deadline = options.deadline.unwrap_or(self.deadline);
-        let get = Request::Get { name: name.clone(), min_ttl: options.min_ttl, deadline };
-        self.request(&get, deadline).and_then(answers::token)
+    /// [`Error`]. The token is out of this client's cache all the same.
+    pub fn invalidate(&mut self, token: &Token) -> Result<(), Error> {
+        self.invalidate_fingerprint(token.name(), token.fingerprint())
     }
 
-    /// Reports that the API answered 401 to the token with this fingerprint.
+    /// The same for a token of which only the fingerprint is known.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn invalidate(&mut self, name: &CredentialName, fingerprint: Fingerprint) -> Result<(), Error> {
+    pub fn invalidate_fingerprint(
+        &mut self,
+        name: &CredentialName,
+        fingerprint: Fingerprint,
+    ) -> Result<(), Error> {
+        self.cache.refuse(name, fingerprint);
         let invalidate = Request::Invalidate { name: name.clone(), fingerprint };
         self.request(&invalidate, self.deadline).and_then(|answer| answers::done(&answer))
     }
@@ -110,7 +128,7 @@ impl Client {
         let deadline = Deadline::new(now(), self.deadline);
         let mut listing = Listing::default();
         while let Some(request) = listing.next_request() {
-            listing.add(self.call(&request, deadline)?)?;
+            listing.add(self.call(&request, deadline, self.patience)?)?;
         }
         Ok(listing.into_credentials())
     }
@@ -144,7 +162,7 @@ impl Client {
     /// [`Error`]; where the request must not be sent twice and the connection broke, one with an
     /// [`outcome_unknown`](Error::outcome_unknown).
     pub fn request(&mut self, request: &Request, deadline: Duration) -> Result<Answer, Error> {
-        self.call(request, Deadline::new(now(), deadline))
+        self.call(request, Deadline::new(now(), deadline), self.patience)
     }
 
     /// The daemon's socket.
@@ -152,10 +170,10 @@ impl Client {
         &self.endpoint.path
     }
 
-    fn call(&mut self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
+    fn call(&mut self, request: &Request, deadline: Deadline, patience: Patience) -> Result<Answer, Error> {
         let mut attempts = call::Attempts::default();
         loop {
-            let attempt = self.attempt(request, deadline)?;
+            let attempt = self.attempt(request, deadline, patience)?;
             match attempts.settle(request, attempt, deadline.left(now())) {
                 call::Verdict::Over(outcome) => return outcome,
                 call::Verdict::Again(pause) => std::thread::sleep(pause),
@@ -163,17 +181,25 @@ impl Client {
         }
     }
 
-    fn attempt(&mut self, request: &Request, deadline: Deadline) -> Result<Result<Answer, Setback>, Error> {
+    fn attempt(
+        &mut self,
+        request: &Request,
+        deadline: Deadline,
+        patience: Patience,
+    ) -> Result<Result<Answer, Setback>, Error> {
         let mut conversation = match self.conversation.take() {
             Some(conversation) => conversation,
-            None => Conversation::start(Search::again(&self.endpoint, self.patience.get()), deadline)?.1,
+            None => Conversation::start(Search::again(&self.endpoint, patience.get()), deadline)?.1,
         };
-        let id = call::following(conversation.last_id);
+        let id = conversation.next_id();
         let frame = call::frame(id, request, deadline.left(now()))?;
         let outcome = conversation.exchange(id, &frame, deadline.with_grace());
+        self.take_in(&mut conversation);
         // After anything else the connection is broken, or an answer that nobody waits for may still come.
         if outcome.as_ref().err().is_none_or(Setback::leaves_connection) {
             self.conversation = Some(conversation);
+        } else {
+            self.cache.unwatch_all();
         }
         Ok(outcome)
     }
@@ -184,6 +210,10 @@ struct Conversation {
     stream: Stream,
     incoming: FrameBuffer,
     last_id: u16,
+    /// Questions that are to stay unanswered until there is something to tell.
+    watchers: HashMap<u16, Watcher>,
+    /// What was told to them.
+    overheard: Vec<(Watcher, Result<Answer, Setback>)>,
 }
 
 impl Conversation {
@@ -194,7 +224,8 @@ impl Conversation {
                 Step::Knock(endpoint) => match knock(endpoint, left)? {
                     Knock::Open(stream) => {
                         let incoming = FrameBuffer::new(MAX_ANSWER);
-                        return Ok((endpoint, Self { stream, incoming, last_id: 0 }));
+                        let (watchers, overheard) = (HashMap::new(), Vec::new());
+                        return Ok((endpoint, Self { stream, incoming, last_id: 0, watchers, overheard }));
                     }
                     Knock::Crowded => search.crowded(),
                     Knock::Absent => {}
@@ -205,8 +236,52 @@ impl Conversation {
         }
     }
 
+    fn next_id(&mut self) -> u16 {
+        let is_free = |id: &u16| !self.watchers.contains_key(id);
+        let ids = std::iter::successors(Some(call::following(self.last_id)), |id| Some(call::following(*id)));
+        self.last_id = ids.into_iter().find(is_free).expect("there are fewer watchers than ids");
+        self.last_id
+    }
+
+    fn is_watching(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Leaves a question on the connection.
+    fn watch(&mut self, watcher: Watcher, end: Deadline) -> Result<(), Setback> {
+        let id = self.next_id();
+        let frame = call::frame(id, &watcher.request(), POLL);
+        let frame = frame.map_err(|_| Setback::Fault(ProtocolError::RequestTooLarge))?;
+        self.send(&frame, end)?;
+        self.watchers.insert(id, watcher);
+        Ok(())
+    }
+
+    /// Reads what has arrived, without waiting.
+    fn overhear(&mut self) -> Result<(), Setback> {
+        loop {
+            while let Some(frame) = self.incoming.next_frame()? {
+                let (to, reply) = call::read(frame)?;
+                self.told(to, reply)?;
+            }
+            match read_arrived(&mut self.stream, self.incoming.space()).map_err(|error| error.kind()) {
+                Ok(0) => return Err(Setback::Undelivered(io::ErrorKind::UnexpectedEof)),
+                Ok(count) => self.incoming.filled(count),
+                Err(io::ErrorKind::WouldBlock) => return Ok(()),
+                Err(io::ErrorKind::Interrupted) => {}
+                Err(kind) => return Err(Setback::Undelivered(kind)),
+            }
+        }
+    }
+
+    /// An answer to a question that was left behind.
+    fn told(&mut self, to: u16, reply: Result<Answer, Setback>) -> Result<(), Setback> {
+        let watcher = self.watchers.remove(&to).ok_or(Setback::Fault(ProtocolError::UnexpectedAnswer))?;
+        self.overheard.push((watcher, reply));
+        Ok(())
+    }
+
     fn exchange(&mut self, id: u16, frame: &[u8], end: Deadline) -> Result<Answer, Setback> {
-        self.last_id = id;
         match self.send(frame, end) {
             // A daemon that hung up may have said why before it did.
             Err(undelivered @ Setback::Undelivered(_)) => match self.receive(id, end) {
@@ -238,7 +313,11 @@ impl Conversation {
         loop {
             if let Some(frame) = self.incoming.next_frame()? {
                 let (to, reply) = call::read(frame)?;
-                return if to == id { reply } else { Err(Setback::Fault(ProtocolError::UnexpectedAnswer)) };
+                if to == id {
+                    return reply;
+                }
+                self.told(to, reply)?;
+                continue;
             }
             let read = in_time(end, |left| {
                 self.stream.set_recv_timeout(Some(left))?;
@@ -259,6 +338,14 @@ fn knock(endpoint: &Endpoint, left: Duration) -> Result<Knock<Stream>, Error> {
     let name = place.socket.as_path().to_fs_name::<GenericFilePath>().map_err(Error::Connection)?;
     let connected = ConnectOptions::new().name(name).wait_mode(ConnectWaitMode::Timeout(left)).connect_sync();
     door::enter(endpoint, &place, connected)
+}
+
+/// What has arrived already; [`io::ErrorKind::WouldBlock`] where that is nothing.
+fn read_arrived(stream: &mut Stream, space: &mut [u8]) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let outcome = stream.read(space);
+    stream.set_nonblocking(false)?;
+    outcome
 }
 
 /// One call to the system with what is left until `end`, repeated when a signal interrupts it.

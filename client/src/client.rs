@@ -9,11 +9,12 @@ use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName};
 use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::{
-    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, TokenGrant, Watched,
+    Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, Watched,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout_at;
+use zeroize::Zeroizing;
 
 use crate::answers::{self, Listing, POLL, Watcher};
 use crate::call::{self, Setback};
@@ -22,19 +23,34 @@ use crate::deadline::Deadline;
 use crate::door::{self, Knock, Search, Step};
 use crate::error::Error;
 use crate::options::{Options, Patience, TokenOptions};
+use crate::token::Token;
+use crate::tokens::Tokens;
 
 /// A connection to the daemon, shared by all clones, and made anew when the daemon was restarted.
 ///
 /// Requests are pipelined: a slow one holds up none of the others, and dropping a call disturbs none of them. Every
 /// method ends within its deadline and half a second, which is left to the daemon to explain what it was waiting for.
+///
+/// Dropping the future of any method, at any point, loses nothing and cancels nothing that anybody else waits for. The client
+/// spawns tasks on the runtime it is used on: one for the connection, and one for each credential that its cache watches. All
+/// of them end with the last clone.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    endpoint: Endpoint,
+    line: Arc<Line>,
     deadline: Duration,
-    patience: Patience,
+    /// `None` where the daemon is to be asked each time.
+    tokens: Option<Tokens>,
+}
+
+/// The connection, and how it is made anew.
+#[derive(Debug)]
+pub(crate) struct Line {
+    endpoint: Endpoint,
+    /// How long a daemon that is gone is waited for.
+    pub(crate) patience: Patience,
     /// Locked for as long as somebody connects, so that nobody else does.
     calls: Mutex<UnboundedSender<Call>>,
 }
@@ -77,15 +93,17 @@ impl Client {
         let deadline = Deadline::new(now(), options.connect_timeout);
         let (endpoint, calls) = converse(Search::first(&candidates), deadline).await?;
         let (endpoint, calls) = (endpoint.clone(), Mutex::new(calls));
-        let Options { deadline, patience, .. } = *options;
-        Ok(Self(Arc::new(Inner { endpoint, deadline, patience, calls })))
+        let Options { deadline, patience, is_cached, .. } = *options;
+        let line = Arc::new(Line { endpoint, patience, calls });
+        let tokens = is_cached.then(|| Tokens::new(Arc::clone(&line)));
+        Ok(Self(Arc::new(Inner { line, deadline, tokens })))
     }
 
-    /// A valid token.
+    /// A valid token: from the client's own cache, or from the daemon. A token that has ended is never returned.
     ///
     /// # Errors
     /// [`Error`]; most often [`Error::Refused`].
-    pub async fn token(&self, name: &CredentialName) -> Result<TokenGrant, Error> {
+    pub async fn token(&self, name: &CredentialName) -> Result<Token, Error> {
         self.token_with(name, &TokenOptions::default()).await
     }
 
@@ -93,21 +111,42 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`]; most often [`Error::Refused`].
-    pub async fn token_with(
-        &self,
-        name: &CredentialName,
-        options: &TokenOptions,
-    ) -> Result<TokenGrant, Error> {
-        let deadline = options.deadline.unwrap_or(self.0.deadline);
-        let get = Request::Get { name: name.clone(), min_ttl: options.min_ttl, deadline };
-        self.request(&get, deadline).await.and_then(answers::token)
+    pub async fn token_with(&self, name: &CredentialName, options: &TokenOptions) -> Result<Token, Error> {
+        let limit = options.deadline.unwrap_or(self.0.deadline);
+        let Some(tokens) = &self.0.tokens else {
+            let get = Request::Get { name: name.clone(), min_ttl: options.min_ttl, deadline: limit };
+            let grant = self.request(&get, limit).await.and_then(answers::token)?;
+            return Ok(Token::new(name.clone(), grant));
+        };
+        match tokens.held(name, options.min_ttl) {
+            Some(token) => Ok(token),
+            None => tokens.ask(name, options.min_ttl, Deadline::new(now(), limit)).await,
+        }
     }
 
-    /// Reports that the API answered 401 to the token with this fingerprint.
+    /// Reports that the API answered 401 to this token, and drops it from the cache. Whoever asks now is given another one; where
+    /// the daemon may not have another, it is the same one again.
+    ///
+    /// A newer token, which somebody else's report may have brought, is not touched.
+    ///
+    /// # Errors
+    /// [`Error`]. The token is out of this client's cache all the same.
+    pub async fn invalidate(&self, token: &Token) -> Result<(), Error> {
+        self.invalidate_fingerprint(token.name(), token.fingerprint()).await
+    }
+
+    /// The same for a token of which only the fingerprint is known.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn invalidate(&self, name: &CredentialName, fingerprint: Fingerprint) -> Result<(), Error> {
+    pub async fn invalidate_fingerprint(
+        &self,
+        name: &CredentialName,
+        fingerprint: Fingerprint,
+    ) -> Result<(), Error> {
+        if let Some(tokens) = &self.0.tokens {
+            tokens.refuse(name, fingerprint);
+        }
         let invalidate = Request::Invalidate { name: name.clone(), fingerprint };
         self.request(&invalidate, self.0.deadline).await.and_then(|answer| answers::done(&answer))
     }
@@ -158,13 +197,25 @@ impl Client {
 
     /// The daemon's socket.
     pub fn socket_path(&self) -> &Path {
-        &self.0.endpoint.path
+        &self.0.line.endpoint.path
     }
 
     async fn call(&self, request: &Request, deadline: Deadline) -> Result<Answer, Error> {
+        let line = &self.0.line;
+        line.call(request, deadline, line.patience).await
+    }
+}
+
+impl Line {
+    pub(crate) async fn call(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        patience: Patience,
+    ) -> Result<Answer, Error> {
         let mut attempts = call::Attempts::default();
         loop {
-            let attempt = self.attempt(request, deadline).await?;
+            let attempt = self.attempt(request, deadline, patience).await?;
             match attempts.settle(request, attempt, deadline.left(now())) {
                 call::Verdict::Over(outcome) => return outcome,
                 call::Verdict::Again(pause) => tokio::time::sleep(pause).await,
@@ -172,29 +223,51 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, request: &Request, deadline: Deadline) -> Result<Result<Answer, Setback>, Error> {
-        let calls = self.open(deadline).await?;
+    /// One attempt over the connection that there is; none where it has ended, or somebody makes another one.
+    pub(crate) async fn ask_here(&self, request: &Request, limit: Duration) -> Result<Answer, Setback> {
+        let gone = || Setback::Undelivered(io::ErrorKind::NotConnected);
+        let calls = self.calls.try_lock().map_err(|_| gone())?.clone();
+        let deadline = Deadline::new(now(), limit);
+        let frame = call::frame(call::WHOLE_CONNECTION, request, limit).map_err(|_| gone())?;
+        exchange(&calls, frame, deadline).await
+    }
+
+    async fn attempt(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        patience: Patience,
+    ) -> Result<Result<Answer, Setback>, Error> {
+        let calls = self.open(deadline, patience).await?;
         let frame = call::frame(call::WHOLE_CONNECTION, request, deadline.left(now()))?;
-        let (reply, outcome) = oneshot::channel();
-        if calls.send(Call { frame, reply }).is_err() {
-            return Ok(Err(Setback::Undelivered(io::ErrorKind::BrokenPipe)));
-        }
-        Ok(match timeout_at(deadline.with_grace().at(), outcome).await {
-            Ok(Ok(outcome)) => outcome,
-            // The task of the connection is gone, with its runtime.
-            Ok(Err(_)) => Err(Setback::Severed { kind: io::ErrorKind::BrokenPipe, mid_answer: false }),
-            Err(_) => Err(Setback::Deadline),
-        })
+        Ok(exchange(&calls, frame, deadline).await)
     }
 
     /// The connection, made anew where it has ended.
-    async fn open(&self, deadline: Deadline) -> Result<UnboundedSender<Call>, Error> {
+    async fn open(&self, deadline: Deadline, patience: Patience) -> Result<UnboundedSender<Call>, Error> {
         let within_grace = deadline.with_grace().at();
-        let mut calls = timeout_at(within_grace, self.0.calls.lock()).await.map_err(|_| Error::Deadline)?;
+        let mut calls = timeout_at(within_grace, self.calls.lock()).await.map_err(|_| Error::Deadline)?;
         if calls.is_closed() {
-            *calls = converse(Search::again(&self.0.endpoint, self.0.patience.get()), deadline).await?.1;
+            *calls = converse(Search::again(&self.endpoint, patience.get()), deadline).await?.1;
         }
         Ok(calls.clone())
+    }
+}
+
+async fn exchange(
+    calls: &UnboundedSender<Call>,
+    frame: Zeroizing<Vec<u8>>,
+    deadline: Deadline,
+) -> Result<Answer, Setback> {
+    let (reply, outcome) = oneshot::channel();
+    if calls.send(Call { frame, reply }).is_err() {
+        return Err(Setback::Undelivered(io::ErrorKind::BrokenPipe));
+    }
+    match timeout_at(deadline.with_grace().at(), outcome).await {
+        Ok(Ok(outcome)) => outcome,
+        // The task of the connection is gone, with its runtime.
+        Ok(Err(_)) => Err(Setback::Severed { kind: io::ErrorKind::BrokenPipe, mid_answer: false }),
+        Err(_) => Err(Setback::Deadline),
     }
 }
 
@@ -226,6 +299,6 @@ async fn knock(endpoint: &Endpoint, deadline: Deadline) -> Result<Knock<Stream>,
 }
 
 /// The runtime's clock, which a test may stop.
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use procurify_token_protocol::codec::DecodeError;
 use procurify_token_protocol::frame::{FrameError, OLDEST_VERSION, VERSION};
-use procurify_token_protocol::{Refusal, RefusalClass};
+use procurify_token_protocol::{Refusal, RefusalClass, RefusalCode};
 use thiserror::Error;
 
 use crate::trust::Distrust;
@@ -57,11 +57,30 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anybody changing the request, the credential or the
     /// installation. Never true where the request may have been carried out and must not be repeated unseen.
+    ///
+    /// | error | transient |
+    /// | --- | --- |
+    /// | [`NoDaemon`](Self::NoDaemon), [`Deadline`](Self::Deadline) | yes |
+    /// | [`Connection`](Self::Connection) | unless the [outcome is unknown](Self::outcome_unknown) |
+    /// | [`Refused`](Self::Refused) | by the code: yes for 6xx ([`RefusalClass::Unavailable`]), no for the others |
+    /// | [`Untrusted`](Self::Untrusted), [`Version`](Self::Version), [`Protocol`](Self::Protocol) | no |
+    ///
+    /// The calls of this crate have tried again by themselves where that was safe; wait before the next one, for a refusal's
+    /// `retry_after` where it has one.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NoDaemon { .. } | Self::Deadline => true,
             Self::Connection(_) => self.outcome_unknown().is_none(),
             Self::Refused(refusal) => refusal.code.class() == RefusalClass::Unavailable,
+            Self::Untrusted { .. } | Self::Version { .. } | Self::Protocol(_) => false,
+        }
+    }
+
+    /// Whether it says something of the way to the daemon only, and nothing of the credential.
+    pub(crate) fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::NoDaemon { .. } | Self::Deadline | Self::Connection(_) => true,
+            Self::Refused(refusal) => matches!(refusal.code, RefusalCode::BUSY | RefusalCode::STOPPING),
             Self::Untrusted { .. } | Self::Version { .. } | Self::Protocol(_) => false,
         }
     }

@@ -3,7 +3,8 @@
 //! # The map
 //! `Client` and `blocking::Client` only do I/O. What they share is written once: `options` (what a caller may
 //! choose), `door` (where to knock, and when to give up), `trust` (whether who opened may be believed), `call` (one
-//! request and what may become of it), `answers` (what an answer has to be), `deadline`.
+//! request and what may become of it), `answers` (what an answer has to be), `cache` (which tokens may be handed out unasked), `clock` and
+//! `deadline`. `tokens` and `blocking::tokens` join clients and cache.
 
 #![cfg_attr(
     not(any(feature = "async", feature = "blocking")),
@@ -18,21 +19,33 @@ compile_error!(
 mod answers;
 #[cfg(feature = "blocking")]
 pub mod blocking;
+mod cache;
 mod call;
 #[cfg(feature = "async")]
 mod client;
+mod clock;
 #[cfg(feature = "async")]
 mod conversation;
 mod deadline;
 mod door;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod options;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod token;
+#[cfg(feature = "async")]
+mod tokens;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod trust;
 
 #[cfg(feature = "async")]
 pub use client::{Client, Watch};
 pub use error::{Error, OutcomeUnknown, ProtocolError};
 pub use options::{Options, TokenOptions};
+pub use token::Token;
 pub use trust::Distrust;
 
 pub use procurify_token_protocol as protocol;

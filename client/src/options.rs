@@ -13,6 +13,7 @@ pub struct Options {
     pub(crate) deadline: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) patience: Patience,
+    pub(crate) is_cached: bool,
 }
 
 impl Options {
@@ -25,6 +26,7 @@ impl Options {
             deadline: DEADLINE,
             connect_timeout: CONNECT_TIMEOUT,
             patience: Patience::Of(Duration::MAX),
+            is_cached: true,
         }
     }
 
@@ -64,6 +66,13 @@ impl Options {
     #[must_use]
     pub fn patience_by(self, patience: fn() -> Duration) -> Self {
         Self { patience: Patience::By(patience), ..self }
+    }
+
+    /// Without a cache: the daemon is asked for each token, and nothing is watched. For a program that wants one token, or one
+    /// whose every use has to be in the daemon's audit records.
+    #[must_use]
+    pub fn without_cache(self) -> Self {
+        Self { is_cached: false, ..self }
     }
 
     pub(crate) fn candidates(&self) -> Vec<Endpoint> {

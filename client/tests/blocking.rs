@@ -35,7 +35,7 @@ fn a_token_is_asked_for_as_the_caller_wants_it() {
     let mut client = Client::connect(&place.options()).unwrap();
     let options = TokenOptions { min_ttl: 60 * SECOND, deadline: Some(9 * SECOND) };
     let grant = client.token_with(&name("acme"), &options).unwrap();
-    assert_eq!(grant.token.fingerprint(), fingerprint(1));
+    assert_eq!(grant.fingerprint(), fingerprint(1));
     assert_eq!(client.socket_path(), place.socket());
     daemon.join().unwrap();
 }
@@ -53,7 +53,7 @@ fn a_refusal_is_handed_on_and_the_connection_kept() {
     let mut client = Client::connect(&place.options()).unwrap();
     let Err(Error::Refused(said)) = client.token(&name("acme")) else { panic!("not refused") };
     assert_eq!(said, refusal(RefusalCode::LOCKED));
-    client.invalidate(&name("acme"), fingerprint(1)).unwrap();
+    client.invalidate_fingerprint(&name("acme"), fingerprint(1)).unwrap();
     daemon.join().unwrap();
 }
 
@@ -83,7 +83,7 @@ fn a_restart_in_the_middle_of_a_get_goes_unnoticed() {
         wire.answer(id, token(2));
     });
     let mut client = Client::connect(&place.options()).unwrap();
-    assert_eq!(client.token(&name("acme")).unwrap().token.fingerprint(), fingerprint(2));
+    assert_eq!(client.token(&name("acme")).unwrap().fingerprint(), fingerprint(2));
     daemon.join().unwrap();
 }
 
@@ -213,7 +213,7 @@ fn garbage_costs_the_connection_and_nothing_else() {
     });
     let mut client = Client::connect(&place.options()).unwrap();
     assert!(matches!(client.token(&name("acme")), Err(Error::Protocol(ProtocolError::Frame(_)))));
-    assert_eq!(client.token(&name("acme")).unwrap().token.fingerprint(), fingerprint(2));
+    assert_eq!(client.token(&name("acme")).unwrap().fingerprint(), fingerprint(2));
     daemon.join().unwrap();
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn token_of(client: &Client, name: &CredentialName) -> Result<Fingerprint, Error> {
-    client.token(name).await.map(|grant| grant.token.fingerprint())
+    client.token(name).await.map(|grant| grant.fingerprint())
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn a_flood_of_requests_is_answered_in_full() {
     let callers: Vec<_> = (0..FLOOD)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.invalidate(&name("acme"), fingerprint(1)).await })
+            tokio::spawn(async move { client.invalidate_fingerprint(&name("acme"), fingerprint(1)).await })
         })
         .collect();
     for caller in callers {

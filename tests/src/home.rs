@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use procurify_sandbox::{Config, Controls, Running, Sandbox};
 use procurify_token_client::{Client, Options, blocking};
-use procurify_token_protocol::{Answer, NewCredential, NewSlot, Request};
+use procurify_token_protocol::{Answer, BaseUrl, NewCredential, NewSlot, Request, TokenUrl};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::credentials::credential;
 use crate::daemon::{Daemon, DidNotStart};
-use crate::processes::{self, PATIENCE, program, wait_for_end};
+use crate::processes::{self, PATIENCE, example, program, wait_for_end};
 use crate::typed::Invocation;
 
 /// A user of this machine with nothing but a sandbox. Dropping it ends every process that lives in it, however it was
@@ -175,8 +175,13 @@ impl Home {
         self.invocation(command)
     }
 
-    /// Where the client crate finds the daemon of this home.
+    /// Where the client crate finds the daemon of this home. Without a cache: tests are about what the daemon says.
     pub fn options(&self) -> Options {
+        self.caching_options().without_cache()
+    }
+
+    /// The same as programs have it.
+    pub fn caching_options(&self) -> Options {
         Options::new().socket(self.socket()).deadline(PATIENCE)
     }
 
@@ -203,6 +208,15 @@ impl Home {
     #[track_caller]
     pub fn enrol(&self, name: &str) {
         self.add(credential(name));
+    }
+
+    /// The same at the sandbox's address without TLS, for programs that speak none.
+    #[track_caller]
+    pub fn enrol_plainly(&self, name: &str) {
+        let base = self.sandbox.plain_base_url(crate::name(name).domain().as_str());
+        let base_url: BaseUrl = base.parse().expect("a base URL");
+        let token_url = TokenUrl::below(&base_url);
+        self.add(NewCredential { base_url, token_url, ..credential(name) });
     }
 
     /// Enrols a credential, making the vault where there is none. Nobody waits for its token.
@@ -240,6 +254,14 @@ impl Home {
             "the ledger of {domain} stands still: {:#?}",
             ledger.tally(domain)
         );
+    }
+
+    /// One of the client crate's examples, with these words and without a proxy, which the sandbox's plain address needs none of.
+    pub fn example(&self, name: &str, words: &[&str]) -> Invocation {
+        let mut command = Command::new(example(name));
+        self.furnish(&mut command);
+        command.args(words).env_remove("HTTPS_PROXY");
+        self.invocation(command)
     }
 
     fn program(&self, name: &str) -> Command {

@@ -23,6 +23,14 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The path of one of the client crate's examples, built with the same profile.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let path = program("procurify-token").with_file_name("examples").join(name);
+    let build = "cargo build -p procurify-token-client --examples --all-features";
+    assert!(path.is_file(), "{} is missing; build it with: {build}", path.display());
+    path
+}
+
 /// Waits until a process has ended, one's own child or not. Says whether it did within `limit`.
 pub fn wait_for_end(pid: i32, limit: Duration) -> bool {
     let Some(pid) = Pid::from_raw(pid) else { return true };

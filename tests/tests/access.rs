@@ -30,7 +30,7 @@ fn a_user_and_a_group_get_what_their_rules_say_and_learn_of_nothing_else() {
 
     // The user of the first rule.
     let (allowed, refused) = as_user(&home, NOBODY, &[], |client| {
-        let token = client.token(&name("acme")).unwrap().token.fingerprint();
+        let token = client.token(&name("acme")).unwrap().fingerprint();
         let unseen =
             ["globex", "acme/jobs", "initech", "nosuch"].map(|other| denied(client.token(&name(other))));
         (
@@ -38,7 +38,7 @@ fn a_user_and_a_group_get_what_their_rules_say_and_learn_of_nothing_else() {
             unseen.into_iter().chain([denied(client.list()), denied(client.status())]).collect::<Vec<_>>(),
         )
     });
-    assert_eq!(allowed, home.client().token(&name("acme")).unwrap().token.fingerprint());
+    assert_eq!(allowed, home.client().token(&name("acme")).unwrap().fingerprint());
     // Word for word the same for what is there and what is not.
     assert!(refused.windows(2).all(|pair| pair[0] == pair[1]), "{refused:?}");
 

@@ -78,9 +78,9 @@ fn other_users_are_named_and_whoever_is_denied_as_well() {
     home.enrol("acme");
     home.enrol("globex");
     let mut client = client_of(&home, NOBODY);
-    let token = client.token(&name("acme")).unwrap().token.fingerprint();
+    let token = client.token(&name("acme")).unwrap().fingerprint();
     for _ in 0..20 {
-        assert_eq!(client.token(&name("acme")).unwrap().token.fingerprint(), token);
+        assert_eq!(client.token(&name("acme")).unwrap().fingerprint(), token);
         assert!(
             matches!(client.token(&name("globex")), Err(Error::Refused(refusal)) if refusal.code == RefusalCode::DENIED)
         );
@@ -360,7 +360,7 @@ fn who_follows_is_told_and_where_none_are_kept_that_is_said() {
         let filter = procurify_token_tests::protocol::AuditFilter::default();
         waiting.request(&Request::AuditShow { after: Some(last), filter, deadline: PATIENCE }, PATIENCE)
     });
-    let token = text_of(&home.client().token(&name("acme")).unwrap().token);
+    let token = text_of(&home.client().token(&name("acme")).unwrap());
     let told = waiting.join().unwrap();
     let Ok(Answer::AuditRecords { lines, .. }) = told else { panic!("{told:?}") };
     assert!(lines[0].contains("\"act\":\"get\"") && !lines[0].contains(&token), "{lines:?}");

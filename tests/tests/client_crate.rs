@@ -21,7 +21,7 @@ async fn the_async_client_lives_through_a_restart() {
     daemon.kill9();
     let daemon = home.start();
     let after = client.token(&name("acme")).await.unwrap();
-    assert_eq!(text_of(&after.token), text_of(&before.token));
+    assert_eq!(text_of(&after), text_of(&before));
     assert_eq!(i64::from(client.status().await.unwrap().pid), i64::from(daemon.pid()));
 
     // One that asks while nobody is there waits for the next one.
@@ -31,7 +31,7 @@ async fn the_async_client_lives_through_a_restart() {
         async move { client.token(&name("acme")).await }
     });
     let _daemon = home.start();
-    assert_eq!(text_of(&waiting.await.unwrap().unwrap().token), text_of(&before.token));
+    assert_eq!(text_of(&waiting.await.unwrap().unwrap()), text_of(&before));
     assert_eq!(home.sandbox().ledger().issued("acme"), 1);
 }
 
@@ -44,7 +44,7 @@ fn the_blocking_client_lives_through_a_restart() {
     let before = client.token(&name("acme")).unwrap();
     daemon.kill9();
     let daemon = home.start();
-    assert_eq!(text_of(&client.token(&name("acme")).unwrap().token), text_of(&before.token));
+    assert_eq!(text_of(&client.token(&name("acme")).unwrap()), text_of(&before));
 
     assert!(daemon.stop().success());
     let _daemon = home.start();
@@ -101,12 +101,12 @@ async fn what_the_api_refused_is_replaced_by_its_fingerprint() {
     let _daemon = home.start();
     home.enrol("acme");
     let client = Client::connect(&Options::new().socket(home.socket())).await.unwrap();
-    let first = client.token(&name("acme")).await.unwrap().token;
-    client.invalidate(&name("acme"), first.fingerprint()).await.unwrap();
-    let second = client.token(&name("acme")).await.unwrap().token;
+    let first = client.token(&name("acme")).await.unwrap();
+    client.invalidate_fingerprint(&name("acme"), first.fingerprint()).await.unwrap();
+    let second = client.token(&name("acme")).await.unwrap();
     assert_ne!(text_of(&second), text_of(&first));
-    client.invalidate(&name("acme"), first.fingerprint()).await.unwrap();
-    assert_eq!(text_of(&client.token(&name("acme")).await.unwrap().token), text_of(&second));
+    client.invalidate_fingerprint(&name("acme"), first.fingerprint()).await.unwrap();
+    assert_eq!(text_of(&client.token(&name("acme")).await.unwrap()), text_of(&second));
     let described = client.describe(&name("acme")).await.unwrap().token.unwrap();
     assert_eq!(described.fingerprint, second.fingerprint());
     assert_eq!(home.sandbox().ledger().issued("acme"), 2);

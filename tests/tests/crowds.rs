@@ -29,14 +29,14 @@ fn with_ten_thousand_connections_open_everybody_is_served() {
     let daemon = home.start();
     home.enrol("acme");
     let mut before = home.client();
-    let token = before.token(&name("acme")).unwrap().token.fingerprint();
+    let token = before.token(&name("acme")).unwrap().fingerprint();
     let crowd: Vec<_> = (0..CROWD).map(|_| UnixStream::connect(home.socket()).unwrap()).collect();
     for client in [&mut before, &mut home.client()] {
-        assert_eq!(client.token(&name("acme")).unwrap().token.fingerprint(), token);
+        assert_eq!(client.token(&name("acme")).unwrap().fingerprint(), token);
     }
     assert!(resident(daemon.pid()) < 64 * 1024 + 16 * CROWD, "kB of memory: {}", resident(daemon.pid()));
     drop(crowd);
-    assert_eq!(home.client().token(&name("acme")).unwrap().token.fingerprint(), token);
+    assert_eq!(home.client().token(&name("acme")).unwrap().fingerprint(), token);
     assert!(daemon.stop().success());
 }
 

@@ -21,10 +21,10 @@ fn a_hundred_restarts_under_load_cost_nobody_an_error() {
     let socket = kept_socket(&home);
     let first = handed_over(&home, &socket);
     home.enrol("acme");
-    let token = home.client().token(&name("acme")).unwrap().token.fingerprint();
+    let token = home.client().token(&name("acme")).unwrap().fingerprint();
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let get = |client: &mut Client| {
-        assert_eq!(client.token(&name("acme")).unwrap().token.fingerprint(), token);
+        assert_eq!(client.token(&name("acme")).unwrap().fingerprint(), token);
         asked.fetch_add(1, Ordering::Relaxed);
     };
     let is_over = || over.load(Ordering::Relaxed);

@@ -25,7 +25,7 @@ async fn a_thousand_cold_callers_at_once_cost_one_token_request() {
         let (client, asking) = (client.clone(), Arc::clone(&asking));
         callers.spawn(async move {
             asking.fetch_add(1, Ordering::Relaxed);
-            text_of(&client.token(&name("acme")).await.unwrap().token)
+            text_of(&client.token(&name("acme")).await.unwrap())
         });
     }
     while asking.load(Ordering::Relaxed) < CALLERS {
@@ -66,7 +66,7 @@ fn a_restart_within_a_tokens_life_costs_no_token_request() {
     }
     let tokens = || {
         let mut client = home.client();
-        names.clone().map(|name| text_of(&client.token(&name).unwrap().token))
+        names.clone().map(|name| text_of(&client.token(&name).unwrap()))
     };
     let before = tokens();
 
@@ -91,10 +91,10 @@ fn a_token_is_on_the_disk_before_anybody_is_handed_it() {
     for round in 0..5 {
         let label = format!("acme/round-{round}");
         home.enrol(&label);
-        let handed = text_of(&home.client().token(&name(&label)).unwrap().token);
+        let handed = text_of(&home.client().token(&name(&label)).unwrap());
         daemon.kill9();
         daemon = home.start();
-        assert_eq!(text_of(&home.client().token(&name(&label)).unwrap().token), handed);
+        assert_eq!(text_of(&home.client().token(&name(&label)).unwrap()), handed);
     }
     assert_eq!(home.sandbox().ledger().issued("acme"), 5);
 }
@@ -113,8 +113,8 @@ async fn several_domains_are_asked_at_once_and_each_once() {
         let client = client.clone();
         callers.spawn(async move {
             let grant = client.token(&name(domain)).await.unwrap();
-            assert_eq!(grant.base_url.as_str(), format!("https://{domain}.procurify.com"));
-            (domain, text_of(&grant.token))
+            assert_eq!(grant.base_url().as_str(), format!("https://{domain}.procurify.com"));
+            (domain, text_of(&grant))
         });
     }
     let answers: HashSet<_> = callers.join_all().await.into_iter().collect();
@@ -217,15 +217,15 @@ fn a_token_is_replaced_before_it_ends_and_no_caller_notices() {
     let _daemon = home.start();
     home.enrol("acme");
     let (mut client, acme) = (home.client(), name("acme"));
-    let first = client.token(&acme).unwrap().token;
+    let first = client.token(&acme).unwrap();
     while !issued_meanwhile(&home, 2) {
         client.token(&acme).unwrap();
     }
     // What was issued is on its way; until it is here, the first one is served.
     let second = loop {
         let grant = client.token(&acme).unwrap();
-        if grant.token.fingerprint() != first.fingerprint() {
-            break grant.token;
+        if grant.fingerprint() != first.fingerprint() {
+            break grant;
         }
     };
     let requests = home.sandbox().ledger().token_requests("acme");

@@ -100,8 +100,8 @@ impl Daemon {
 
     fn options(&self) -> Options {
         let options = match &self.named {
-            Some(path) => Options::new().socket(path),
-            None => Options::new(),
+            Some(path) => Options::new().without_cache().socket(path),
+            None => Options::new().without_cache(),
         };
         match (self.autostart, &self.named) {
             (Autostart::Always, _) => options.patience(PATIENCE),

@@ -36,7 +36,7 @@ impl Place {
     }
 
     pub(crate) fn options(&self) -> Options {
-        Options::new().socket(&self.socket)
+        Options::new().socket(&self.socket).without_cache()
     }
 
     /// Listens from now on and follows the script. Join it last: it ends only when the client did its part.

@@ -136,7 +136,7 @@ impl Caller {
     pub(crate) fn of(home: &Home) -> Self {
         let options = home.options();
         let mut kept = home.client();
-        let token = text_of(&kept.token(&name("acme")).expect("a token").token);
+        let token = text_of(&kept.token(&name("acme")).expect("a token"));
         let shared = Arc::new(Shared::default());
         let mine = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -144,7 +144,7 @@ impl Caller {
                 let mut fresh = Client::connect(&options).expect("the daemon opens to a well-behaved caller");
                 for client in [&mut kept, &mut fresh] {
                     let grant = client.token(&name("acme")).expect("a well-behaved caller is answered");
-                    assert_eq!(text_of(&grant.token), token);
+                    assert_eq!(text_of(&grant), token);
                 }
                 *mine.answered.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                 mine.more.notify_all();

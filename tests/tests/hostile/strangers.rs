@@ -41,7 +41,7 @@ fn a_stranger_is_refused_every_verb_in_every_state_and_learns_nothing() {
         .request(&Request::Unlock { key: UnlockWith::Unattended, generation: 0 }, PATIENCE)
         .expect("it is as it was");
     let after = home.client().token(&name("acme")).expect("nothing was invalidated or removed");
-    assert_eq!(after.token.fingerprint(), token.token.fingerprint());
+    assert_eq!(after.fingerprint(), token.fingerprint());
     assert_eq!(home.client().list().expect("a list").len(), 1);
     assert_eq!(home.sandbox().ledger().tally("acme").token_requests, 1);
     assert!(daemon.stop().success());

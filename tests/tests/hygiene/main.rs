@@ -40,7 +40,7 @@ fn no_secret_is_to_be_seen_whatever_way_it_came_in_and_whatever_fails() {
     canaries.must_be_hidden(&home, "after enrolling");
     for domain in ["typed", "piped", "filed", "special", "formed"] {
         let grant = home.client().token(&name(domain)).expect("a token");
-        canaries.token(domain, &text_of(&grant.token));
+        canaries.token(domain, &text_of(&grant));
     }
     use_tokens(&home, &canaries, "piped");
     use_tokens(&home, &canaries, "special");
@@ -52,7 +52,7 @@ fn no_secret_is_to_be_seen_whatever_way_it_came_in_and_whatever_fails() {
 
     for (domain, canary) in [("piped", &ways.rotated), ("special", &ways.special)] {
         fail_in_every_way(&home, domain, &canary.secret);
-        canaries.token(domain, &text_of(&home.client().token(&name(domain)).expect("a token").token));
+        canaries.token(domain, &text_of(&home.client().token(&name(domain)).expect("a token")));
         canaries.must_be_hidden(&home, &format!("after every failure of {domain}"));
     }
     ways.hear_the_echo(&home);
@@ -96,7 +96,7 @@ fn no_passphrase_is_to_be_seen() {
         assert_eq!(give(&init, &["New passphrase: ", "The same again: "], &right.secret), Some(0));
         home.enrol("acme");
         let grant = home.client().token(&name("acme")).expect("a token");
-        canaries.token("acme", &text_of(&grant.token));
+        canaries.token("acme", &text_of(&grant));
         let _ = home.command(["lock"]).run().succeeds();
         assert_eq!(give(&["unlock", way], &["Passphrase: "], &wrong.secret), Some(4));
         let _ = home.command(["get", "acme"]).run().fails_with(4);
@@ -174,9 +174,8 @@ fn memory_hides_everything(test: &str, kind: &str) {
         hides(&image, &secrets, when);
         image
     };
-    let token = |name: &str| {
-        text_of(&home.client().token(&procurify_token_tests::name(name)).expect("a token").token)
-    };
+    let token =
+        |name: &str| text_of(&home.client().token(&procurify_token_tests::name(name)).expect("a token"));
     let mut tokens = Canaries::default();
     let plain = |tokens: &mut Canaries, text: &str| tokens.token("acme or globex", text);
     plain(&mut tokens, &token("acme"));
@@ -507,7 +506,9 @@ fn misspeak(home: &Home, ways: &Ways, canaries: &mut Canaries) {
     let _ = home.command(words).stdin(too_long).run().ends_with(2);
     // A token where something else belongs.
     let fingerprint: Fingerprint = "0123456789abcdef".parse().unwrap();
-    home.client().invalidate(&name("piped"), fingerprint).expect("not the current one: nothing happens");
+    home.client()
+        .invalidate_fingerprint(&name("piped"), fingerprint)
+        .expect("not the current one: nothing happens");
 }
 
 /// A secret in all the wrong places of the socket's protocol.

@@ -195,8 +195,20 @@ const MANIFESTS: [(&str, &[&str]); 5] = [
 
 /// What the protocol may stand on, and what the client crate adds.
 const PROTOCOL_CRATES: &[&str] = &["bincode", "chrono", "http", "secrecy", "serde", "thiserror", "zeroize"];
-const CLIENT_CRATES: &[&str] =
-    &["interprocess", PROTOCOL, "rustix", "secrecy", "thiserror", "tokio", "zeroize"];
+const CLIENT_CRATES: &[&str] = &[
+    "chrono",
+    "http",
+    "interprocess",
+    PROTOCOL,
+    "rustix",
+    "secrecy",
+    "tempfile",
+    "thiserror",
+    "tokio",
+    "tower_layer",
+    "tower_service",
+    "zeroize",
+];
 
 /// What touches the world. Pure code names none of it.
 const WORLD: [&str; 9] = [
@@ -238,9 +250,10 @@ const ALONE: [(&str, &[&str]); 12] = [
 ];
 
 /// Where the time is asked for: the clocks, and those who hand tokio its own timers' time.
-const CLOCKS: [&str; 6] = [
+const CLOCKS: [&str; 7] = [
     "client/cli/src/clock.rs",
     "client/src/client.rs",
+    "client/src/clock.rs",
     "client/src/deadline.rs",
     "daemon/src/clock.rs",
     "daemon/src/ipc/session.rs",
@@ -248,13 +261,15 @@ const CLOCKS: [&str; 6] = [
 ];
 
 /// The audit of secret exposure: in which file a secret is opened, and how often.
-const OPENED: [(&str, usize); 10] = [
+const OPENED: [(&str, usize); 11] = [
     // A token's way to the caller, and a recovery code's to the paper.
     ("client/cli/src/bearer.rs", 2),
     // An export.
     ("client/cli/src/records.rs", 2),
     // Two typed passphrases are compared, a line end is taken off, and lines are parted.
     ("client/cli/src/secret_input.rs", 4),
+    // The header that a token is for.
+    ("client/src/http.rs", 1),
     // The client secret is written into the one request it is for.
     ("daemon/src/issuer/body.rs", 1),
     // The token's own expiry is read; a server's words are searched for the secret.

@@ -103,7 +103,7 @@ fn credential(args: AddArgs, base_url: BaseUrl, token_url: TokenUrl) -> Result<N
 fn tried(client: &mut Client, name: &CredentialName) -> Result<TokenGrant, Failure> {
     // The daemon asks for the first token by itself; a refresh could make it ask for a second one.
     match client.token_with(name, &TokenOptions { min_ttl: Duration::ZERO, deadline: Some(TRIAL) }) {
-        Ok(grant) => Ok(grant),
+        Ok(token) => Ok(token.grant().clone()),
         Err(error) => {
             let hint = match refused(&error) {
                 Some(RefusalCode::REJECTED | RefusalCode::MISCONFIGURED) => format!(

@@ -60,7 +60,8 @@ impl<'a> Caller<'a> {
             return Ok(response);
         }
         let refused = self.grant.token.fingerprint();
-        self.daemon.ask(self.wishes.deadline, |client, _| client.invalidate(&self.name, refused))?;
+        self.daemon
+            .ask(self.wishes.deadline, |client, _| client.invalidate_fingerprint(&self.name, refused))?;
         self.grant = get::token(&mut self.daemon, &self.name, &self.wishes)
             .map_err(|failure| failure.while_doing("the API refused the token, and no other could be had"))?;
         self.api.send(method, url, &self.grant, body)

@@ -35,9 +35,9 @@ pub(super) fn token(
     name: &CredentialName,
     args: &TokenArgs,
 ) -> Result<TokenGrant, Failure> {
-    let grant = daemon.ask(args.deadline, |client, left| {
-        client.token_with(name, &TokenOptions { min_ttl: args.min_ttl, deadline: Some(left) })
-    })?;
+    let options = |left| TokenOptions { min_ttl: args.min_ttl, deadline: Some(left) };
+    let token = daemon.ask(args.deadline, |client, left| client.token_with(name, &options(left)))?;
+    let grant = token.grant().clone();
     if !args.min_ttl.is_zero() {
         let left = (grant.token.expires_at() - clock::now()).to_std().unwrap_or_default();
         if left < args.min_ttl {

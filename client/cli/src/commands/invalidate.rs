@@ -18,6 +18,6 @@ pub(super) fn run(daemon: &Daemon, args: &InvalidateArgs) -> Result<(), Failure>
     let Some(fingerprint) = fingerprint else {
         return say::line(format!("No token of {} is held; there is nothing to invalidate.", args.name));
     };
-    daemon.ask(PATIENCE, |client, _| client.invalidate(&args.name, fingerprint))?;
+    daemon.ask(PATIENCE, |client, _| client.invalidate_fingerprint(&args.name, fingerprint))?;
     say::line(format!("Token {fingerprint} of {} is not handed out any more.", args.name))
 }

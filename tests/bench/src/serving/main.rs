@@ -47,7 +47,7 @@ fn main() {
             ["--hold"] => return rows::hold(),
             _ => {
                 eprintln!(
-                    "usage: serving [--idle-seconds N] [--only process|requests|idle|start|scale] [--hold]"
+                    "usage: serving [--idle-seconds N] [--only process|requests|client|idle|start|scale] [--hold]"
                 );
                 std::process::exit(2);
             }

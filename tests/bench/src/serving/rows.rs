@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use procurify_token_bench::timed;
+use procurify_token_bench::{stopwatch, timed};
+use procurify_token_tests::client::Client;
 
 use crate::load::{Exchange, pin, pin_here};
 use crate::ours::{self, House, run};
@@ -23,11 +25,9 @@ pub(crate) fn measure(wanted: &Wanted) {
     }
     if wanted.wants("requests") {
         requests(&house, folder.path());
-        not_measured(
-            "`Client::token`, held by the client's own cache",
-            "< 1 µs",
-            "the client keeps no cache yet",
-        );
+    }
+    if wanted.wants("client") {
+        client(&house);
     }
     if wanted.wants("idle") {
         idle(&house, wanted.idle);
@@ -157,6 +157,35 @@ fn requests(house: &House, folder: &Path) {
     pin_here(None);
 }
 
+/// What the client crate has in its own cache, beside the clone of an `Arc`.
+fn client(house: &House) {
+    let daemon = house.start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (ours, floor) = runtime.block_on(async {
+        let client = Client::connect(&house.home.caching_options()).await.expect("a daemon answers");
+        let name = &house.names[0];
+        let held = Arc::new(client.token(name).await.expect("a token"));
+        let (mut ours, mut floor) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let begun = stopwatch();
+            for _ in 0..HELD {
+                std::hint::black_box(client.token(name).await.expect("a token"));
+            }
+            ours.push(begun.elapsed() / HELD);
+            let begun = stopwatch();
+            for _ in 0..HELD {
+                std::hint::black_box(Arc::clone(std::hint::black_box(&held)));
+            }
+            floor.push(begun.elapsed().as_secs_f64() * 1e9 / f64::from(HELD));
+        }
+        (median(ours), middle(floor))
+    });
+    let work = "`Client::token`, held by the client's own cache";
+    let beside = format!("the clone of an `Arc` {floor:.1} ns");
+    bounded(work, (micros(ours), "µs"), (1.0, "µs"), &beside);
+    drop(daemon);
+}
+
 /// A daemon that nobody asks.
 fn idle(house: &House, time: Duration) {
     let daemon = house.start();
@@ -265,6 +294,7 @@ const PIZAUTH_WAKES: &str = "pizauth 2, as measured elsewhere";
 const PROCESSES: usize = 1000;
 const ROUNDS: usize = 25;
 const PER_ROUND: usize = 1000;
+const HELD: u32 = 100_000;
 const CLIENTS: usize = 64;
 const REQUESTS: usize = 40_000;
 const STARTS: usize = 25;

@@ -1,0 +1,118 @@
+//! The tokens of the blocking client: handed out from its cache, or asked for.
+//!
+//! There is no thread that watches. A question stays unanswered on the connection for each watched credential, and each call looks,
+//! without waiting, whether an answer has arrived: as long as none has, nothing has changed.
+
+use std::time::Duration;
+
+use procurify_token_protocol::{CredentialName, RefusalClass, Request};
+
+use super::{Client, Conversation};
+use crate::answers::{self, Watcher};
+use crate::call::Setback;
+use crate::clock::{Moment, Now};
+use crate::deadline::{Deadline, now};
+use crate::error::Error;
+use crate::options::{Patience, TokenOptions};
+use crate::token::Token;
+
+impl Client {
+    /// A token that still lives for a while, or within a deadline of its own.
+    ///
+    /// # Errors
+    /// [`Error`]; most often [`Error::Refused`].
+    pub fn token_with(&mut self, name: &CredentialName, options: &TokenOptions) -> Result<Token, Error> {
+        self.listen();
+        if let Some(token) = self.cache.find(name, options.min_ttl, Moment::now()) {
+            return Ok(token);
+        }
+        let deadline = Deadline::new(now(), options.deadline.unwrap_or(self.deadline));
+        let spare = self.cache.spare(name, Moment::now());
+        // With a token in hand nobody is waited for.
+        let patience = if spare.is_some() { Patience::Of(Duration::ZERO) } else { self.patience };
+        match self.ask(name, options.min_ttl, deadline, patience) {
+            Err(error) if error.is_of_the_connection() => spare.ok_or(error),
+            outcome => outcome,
+        }
+    }
+
+    fn ask(
+        &mut self,
+        name: &CredentialName,
+        min_ttl: Duration,
+        deadline: Deadline,
+        patience: Patience,
+    ) -> Result<Token, Error> {
+        // Who asks only once is not to pay for a cache.
+        let is_asked_again = self.cache.knows(name);
+        if self.is_cached && self.cache.admit(name, Moment::now()) && is_asked_again {
+            self.begin_to_watch(name, deadline, patience)?;
+            if let Some(token) = self.cache.find(name, min_ttl, Moment::now()) {
+                return Ok(token);
+            }
+        }
+        let news = self.cache.news(name);
+        let get = Request::Get { name: name.clone(), min_ttl, deadline: deadline.left(now()) };
+        let grant = self.call(&get, deadline, patience).and_then(answers::token)?;
+        Ok(self.cache.learned(name, grant, news, Now::read()))
+    }
+
+    /// Asks how things stand, which is answered at once, and leaves the next question about it unanswered on the connection. A
+    /// daemon that refuses that is asked for the token all the same: its refusal says more.
+    fn begin_to_watch(
+        &mut self,
+        name: &CredentialName,
+        deadline: Deadline,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        if self.cache.is_watched(name) {
+            return Ok(());
+        }
+        let mut watcher = Watcher::new(name.clone());
+        let told = match self.call(&watcher.request(), deadline, patience) {
+            Ok(answer) => watcher.news(answer)?,
+            Err(Error::Refused(refusal)) if refusal.code.class() != RefusalClass::Denied => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if let (Some(told), Some(mut conversation)) = (told, self.conversation.take()) {
+            if conversation.watch(watcher, deadline.with_grace()).is_ok() {
+                self.conversation = Some(conversation);
+                self.cache.told(name, told, Now::read());
+            } else {
+                self.cache.unwatch_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the daemon has said about the watched credentials meanwhile, without waiting for anything. Nobody
+    /// answers that before the next question is asked, so none of them is watched any more.
+    fn listen(&mut self) {
+        let Some(mut conversation) = self.conversation.take_if(|conversation| conversation.is_watching())
+        else {
+            return;
+        };
+        if conversation.overhear().is_ok() {
+            self.take_in(&mut conversation);
+            self.conversation = Some(conversation);
+        } else {
+            self.cache.unwatch_all();
+        }
+    }
+
+    pub(super) fn take_in(&mut self, conversation: &mut Conversation) {
+        for (mut watcher, reply) in conversation.overheard.drain(..) {
+            let name = watcher.name().clone();
+            match reply.map(|answer| watcher.news(answer)) {
+                Ok(Ok(Some(told))) => {
+                    self.cache.told(&name, told, Now::read());
+                    self.cache.unwatch(&name);
+                }
+                Err(Setback::Refused(refusal)) if refusal.code.class() != RefusalClass::Unavailable => {
+                    self.cache.forget(&name);
+                }
+                _ => self.cache.unwatch(&name),
+            }
+        }
+    }
+}
