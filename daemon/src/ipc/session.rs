@@ -67,7 +67,9 @@ where
     let is_noted = service.audit.keep() != Keep::Off;
     let id = || service.acquaintances.id(peer.pid, || stream.process(peer.pid));
     let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
-    let mut session = Session { stream, peer, process, program, caller, service, lately, pending, uploading };
+    let access = Arc::clone(&service.access.borrow());
+    let mut session =
+        Session { stream, peer, process, program, caller, service, access, lately, pending, uploading };
     session.run().await;
 }
 
@@ -110,6 +112,8 @@ struct Session<S, C> {
     /// Who that is in an audit record, but for what has to be looked at.
     caller: Who,
     service: Arc<Service<C>>,
+    /// The rules in force.
+    access: Arc<Access>,
     lately: Lately,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Frame> + Send>>>,
     /// What was uploaded so far, and the right to.
@@ -238,10 +242,13 @@ where
     }
 
     async fn take(&mut self, request_id: u16, request: Request) -> Result<(), Closed> {
-        let access = Arc::clone(&self.service.access.borrow());
-        let looked = self.look(&access);
+        // To see that nothing has changed since the start costs less than to borrow.
+        if self.service.access.has_changed().unwrap_or(true) {
+            self.access = Arc::clone(&self.service.access.borrow());
+        }
+        let looked = self.look(&self.access);
         let peer = looked.as_ref().unwrap_or(&self.peer);
-        let Ok(scope) = access.judge(peer, &request) else {
+        let Ok(scope) = self.access.judge(peer, &request) else {
             self.service.note_denial(&self.caller, &request, || self.who());
             return self.send(&encode(request_id, &Err(explain::denied()))).await;
         };
@@ -270,6 +277,7 @@ where
                 return self.send(&encode(request_id, &taken.map(|()| Answer::Done))).await;
             }
             Request::ExplainAccess { user, name } => {
+                let access = Arc::clone(&self.access);
                 // A name service may be far away.
                 let explained = tokio::task::spawn_blocking(move || explained(&access, &user, &name));
                 self.pending.push(Box::pin(async move {

@@ -41,6 +41,12 @@ impl Exchange {
         waits.collect()
     }
 
+    /// One request, and its answer.
+    pub(crate) fn once(&self, stream: &mut UnixStream) {
+        stream.write_all(&self.request).expect("it takes requests");
+        stream.read_exact(&mut vec![0; self.answer]).expect("it answers");
+    }
+
     /// Requests a second over `clients` connections that stay open, each with one request under way.
     pub(crate) fn kept_open(&self, clients: usize, count: usize) -> f64 {
         let streams: Vec<_> = (0..clients).map(|_| connect(&self.socket)).collect();

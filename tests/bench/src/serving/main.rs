@@ -10,6 +10,7 @@
 //! | `peers.rs` | redis, git's cache, ssh-agent |
 //! | `load.rs` | requests over a Unix socket |
 //! | `rows.rs` | what is measured |
+//! | `soak.rs` | a crowd, for ten minutes |
 //! | `table.rs` | what is printed |
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
@@ -19,6 +20,7 @@ mod load;
 mod ours;
 mod peers;
 mod rows;
+mod soak;
 mod table;
 
 use std::time::Duration;
@@ -45,9 +47,13 @@ fn main() {
             }
             // For a profiler: a daemon with ten tokens, until stdin ends.
             ["--hold"] => return rows::hold(),
+            ["--soak", minutes] => {
+                let minutes: f64 = minutes.parse().expect("a number of minutes");
+                return soak::soak(Duration::from_secs_f64(minutes * 60.0));
+            }
             _ => {
                 eprintln!(
-                    "usage: serving [--idle-seconds N] [--only process|requests|client|idle|start|scale] [--hold]"
+                    "usage: serving [--idle-seconds N] [--only process|requests|client|idle|start|scale] [--soak MINUTES] [--hold]"
                 );
                 std::process::exit(2);
             }
