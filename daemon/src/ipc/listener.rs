@@ -115,12 +115,16 @@ impl Listener {
 
     /// Accepts callers for ever, a task for each.
     async fn accept<C: Clock>(&self, service: &Arc<Service<C>>) {
-        let mut is_failing = false;
+        let (mut is_failing, mut in_a_row) = (false, 0_usize);
         loop {
             match self.inner.accept().await {
                 Ok(stream) => {
                     is_failing = false;
                     self.receive(stream, service).await;
+                    in_a_row += 1;
+                    if in_a_row % AT_ONCE == 0 && self.places.are_shared() {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) => {
                     // The system is out of descriptors or of memory: those who are being served will leave. Said once.
@@ -173,10 +177,8 @@ impl Listener {
             // At once: a crowd of them must not take descriptors from those who are served. What is said fits into a new socket.
             return turn_away(stream).await;
         };
-        self.callers.spawn(async move {
-            converse(stream, Caller { peer, process: process.flatten().map(Arc::new) }, service).await;
-            drop(place);
-        });
+        let caller = Caller { peer, process: process.flatten().map(Arc::new), place: Some(place) };
+        self.callers.spawn(converse(stream, caller, service));
     }
 }
 
@@ -241,4 +243,6 @@ fn lock_beside(socket: &Path) -> Result<File, BindError> {
 const LONGEST_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 /// How often to look whether the sockets still have their names.
 const SWEEP: Duration = Duration::from_mins(1);
+/// So many are let in before those who are in are served.
+const AT_ONCE: usize = 4;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

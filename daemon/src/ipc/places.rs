@@ -1,14 +1,21 @@
 //! How many callers are served at once: in sum, of one user, and of those to whom no rule could allow anything.
 //!
-//! One user's flood leaves places for everybody else, and strangers can take no more than a few from each other.
+//! One user's flood leaves places for everybody else, and strangers can take no more than a few from each other. Nor does it take the
+//! time: where others are served too, those of a crowd take turns.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 
 /// The places of a daemon, on all of its sockets together.
 #[derive(Debug)]
 pub struct Places {
     most: usize,
+    /// How many users have any.
+    users: AtomicUsize,
     taken: Mutex<Taken>,
 }
 
@@ -16,14 +23,21 @@ pub struct Places {
 struct Taken {
     all: usize,
     of_strangers: usize,
-    of_user: HashMap<Option<u32>, usize>,
+    of_user: HashMap<Option<u32>, Arc<User>>,
+}
+
+#[derive(Debug)]
+struct User {
+    connections: AtomicUsize,
+    turns: Semaphore,
 }
 
 /// One place; dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    user: Option<u32>,
+    uid: Option<u32>,
+    user: Arc<User>,
     standing: Standing,
 }
 
@@ -39,13 +53,13 @@ pub enum Standing {
 impl Places {
     /// So many, of which one user may have three quarters.
     pub fn new(most: usize) -> Self {
-        Self { most, taken: Mutex::default() }
+        Self { most, users: AtomicUsize::new(0), taken: Mutex::default() }
     }
 
     /// A place for a caller of this user, if there is one for it.
-    pub fn take(self: &Arc<Self>, user: Option<u32>, standing: Standing) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, uid: Option<u32>, standing: Standing) -> Option<Place> {
         let mut taken = self.taken();
-        let of_user = taken.of_user.get(&user).copied().unwrap_or(0);
+        let of_user = taken.of_user.get(&uid).map_or(0, |user| user.connections.load(Ordering::Relaxed));
         let is_free = taken.all < self.most
             && of_user < self.most - self.most / 4
             && (standing == Standing::Known || taken.of_strangers < MOST_STRANGERS);
@@ -54,12 +68,33 @@ impl Places {
         }
         taken.all += 1;
         taken.of_strangers += usize::from(standing == Standing::Stranger);
-        taken.of_user.insert(user, of_user + 1);
-        Some(Place { places: Arc::clone(self), user, standing })
+        let user = taken.of_user.entry(uid).or_insert_with(|| {
+            self.users.fetch_add(1, Ordering::Relaxed);
+            Arc::new(User { connections: AtomicUsize::new(0), turns: Semaphore::new(AT_A_TURN) })
+        });
+        user.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Place { places: Arc::clone(self), uid, user: Arc::clone(user), standing })
+    }
+
+    /// Whether more than one user is served.
+    pub fn are_shared(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 1
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Waits, where others are served too and this user has a crowd here, until it is this one's turn: so many of the crowd's, then
+    /// whatever has arrived meanwhile from anybody. Nothing is held on to after that, so that who is slow holds up nobody.
+    pub(super) async fn turn(&self) {
+        if self.places.are_shared() && self.user.connections.load(Ordering::Relaxed) > FEW {
+            let turn = self.user.turns.acquire().await;
+            yield_now().await;
+            drop(turn);
+        }
     }
 }
 
@@ -68,13 +103,16 @@ impl Drop for Place {
         let mut taken = self.places.taken();
         taken.all -= 1;
         taken.of_strangers -= usize::from(self.standing == Standing::Stranger);
-        match taken.of_user.get_mut(&self.user) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(taken.of_user.remove(&self.user)),
+        if self.user.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            taken.of_user.remove(&self.uid);
+            self.places.users.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
+/// With so many connections a user is no crowd.
+const FEW: usize = 4;
+const AT_A_TURN: usize = 4;
 /// A stranger needs a place no longer than to be refused.
 const MOST_STRANGERS: usize = 8;
 
@@ -104,5 +142,31 @@ mod tests {
         assert_eq!(strangers.len(), MOST_STRANGERS);
         assert!(places.take(None, Standing::Stranger).is_none());
         assert!(places.take(Some(1), Standing::Known).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_crowd_takes_turns_where_others_are_served_and_only_there() {
+        use futures_util::FutureExt as _;
+        let places = Arc::new(Places::new(64));
+        let crowd: Vec<_> =
+            (0..10).map(|_| Arc::new(places.take(Some(1), Standing::Known).unwrap())).collect();
+        assert!(crowd.iter().all(|place| place.turn().now_or_never().is_some()), "nobody else is here");
+        let other = places.take(Some(2), Standing::Known).unwrap();
+        assert!(other.turn().now_or_never().is_some(), "one is no crowd");
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = || served.load(Ordering::Relaxed);
+        for place in &crowd {
+            let (place, served) = (Arc::clone(place), Arc::clone(&served));
+            tokio::spawn(async move {
+                place.turn().await;
+                served.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let mut seen = vec![0];
+        while count() < crowd.len() {
+            yield_now().await;
+            seen.push(count());
+        }
+        assert!(seen.windows(2).all(|pair| pair[1] - pair[0] <= AT_A_TURN), "{seen:?}");
     }
 }

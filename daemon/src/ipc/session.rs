@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use super::acquaintances::Acquaintances;
+use super::places::Place;
 use super::witness::{self, Act, Lately};
 use crate::access::{Access, LookAt, Peer};
 use crate::audit::{self, Keep, Noted, Who};
@@ -60,7 +61,7 @@ where
     S: AsyncRead + AsyncWrite + Origin + Unpin,
     C: Clock,
 {
-    let Caller { peer, process } = caller;
+    let Caller { peer, process, place } = caller;
     let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
     let (lately, pending, uploading) = (Lately::default(), FuturesUnordered::new(), None);
     let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
@@ -68,8 +69,19 @@ where
     let id = || service.acquaintances.id(peer.pid, || stream.process(peer.pid));
     let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
     let access = Arc::clone(&service.access.borrow());
-    let mut session =
-        Session { stream, peer, process, program, caller, service, access, lately, pending, uploading };
+    let mut session = Session {
+        stream,
+        peer,
+        process,
+        program,
+        caller,
+        service,
+        place,
+        access,
+        lately,
+        pending,
+        uploading,
+    };
     session.run().await;
 }
 
@@ -91,6 +103,8 @@ pub struct Caller {
     pub peer: Peer,
     /// The process, where the system holds on to it.
     pub process: Option<Arc<Process>>,
+    /// Its place, for as long as the conversation lasts.
+    pub place: Option<Place>,
 }
 
 impl<C> Service<C> {
@@ -112,6 +126,7 @@ struct Session<S, C> {
     /// Who that is in an audit record, but for what has to be looked at.
     caller: Who,
     service: Arc<Service<C>>,
+    place: Option<Place>,
     /// The rules in force.
     access: Arc<Access>,
     lately: Lately,
@@ -195,6 +210,9 @@ where
                     Ok(count) => {
                         buffer.filled(count);
                         has_begun = !is_within_frame;
+                        if let Some(place) = &self.place {
+                            place.turn().await;
+                        }
                     }
                     Err(_) => return,
                 },

@@ -97,7 +97,7 @@ impl Caller {
             Service { access, onlooker, lookup, driver, clock, uploads, stopping, audit, acquaintances };
         let is_served = settings & 1 == 0;
         let peer = Peer { uid: Some(if is_served { 1000 } else { 1001 }), ..Peer::default() };
-        let peer = super::Caller { peer, process: None };
+        let peer = super::Caller { peer, ..super::Caller::default() };
         let session = tokio::spawn(converse(other_end, peer, Arc::new(service)));
         let (reader, writer) = tokio::io::split(stream);
         Self {

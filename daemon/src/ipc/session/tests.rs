@@ -37,7 +37,8 @@ impl Visitor {
             acquaintances: Acquaintances::default(),
         };
         let peer = Peer { uid: Some(uid), ..Peer::default() };
-        let session = tokio::spawn(converse(other_end, Caller { peer, process: None }, Arc::new(service)));
+        let session =
+            tokio::spawn(converse(other_end, Caller { peer, ..Caller::default() }, Arc::new(service)));
         Self { stream, buffer: FrameBuffer::new(frame::MAX_ANSWER), driver, lookup, session, stop }
     }
 
