@@ -24,7 +24,7 @@ mod text;
 mod token;
 
 pub use memory::Page;
-pub use pipe::{Stream, connect};
+pub use pipe::{Stream, connect, pipe_is_closed};
 pub use process::{
     free_space, is_pipe, is_running, keep_handles_from_children, keep_memory_from_reports, kill,
 };

@@ -20,6 +20,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_OVERLAPPED, ReadFile, SECURITY_IDENTIFICATION, WriteFile,
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
+use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, WaitForSingleObject};
 
 use crate::security::PIPE_ACCESS;
@@ -37,6 +38,14 @@ pub fn connect(pipe: &Path) -> io::Result<OwnedHandle> {
         .security_qos_flags(SECURITY_IDENTIFICATION)
         .open(pipe)
         .map(OwnedHandle::from)
+}
+
+/// Whether the other end of a pipe is closed and has left nothing to read.
+pub fn pipe_is_closed(pipe: BorrowedHandle<'_>) -> bool {
+    // SAFETY: the handle is borrowed, and nothing is asked for.
+    let is_open =
+        unsafe { PeekNamedPipe(pipe.as_raw_handle(), null_mut(), 0, null_mut(), null_mut(), null_mut()) };
+    is_open == 0
 }
 
 /// A connection whose reads and writes end after a while.

@@ -104,6 +104,15 @@ impl Security {
     }
 }
 
+impl Security {
+    /// The first to own it or to have the right who is neither `own` nor could do everything anyway.
+    pub fn stranger(&self, own: &Sid, right: fn(&Grants) -> bool) -> Option<Sid> {
+        let is_stranger = |sid: &&Sid| *sid != own && !sid.is_system() && !sid.is_administrators();
+        let granted = self.grants.iter().filter(|grants| right(grants) && !grants.to.is_owner());
+        std::iter::once(&self.owner).chain(granted.map(|grants| &grants.to)).find(is_stranger).cloned()
+    }
+}
+
 /// # Safety
 /// It points to an access list, or to nothing.
 unsafe fn grants_of(list: *const ACL) -> io::Result<Vec<Grants>> {

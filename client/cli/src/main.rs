@@ -19,10 +19,12 @@ mod report;
 mod say;
 mod secret_input;
 mod supervised;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod system;
 mod table;
 mod terminal;
 mod text;
-mod unix;
 mod when;
 
 /// Wipes everything that is freed: tokens and secrets pass through buffers of libraries that do not.
@@ -31,7 +33,7 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> std::process::ExitCode {
-    unix::forbid_core_dumps();
+    system::forbid_core_dumps();
     match args::read().and_then(commands::run) {
         Ok(()) => exit::ExitCode::Ok.into(),
         Err(failure) => failure.tell().into(),

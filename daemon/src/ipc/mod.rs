@@ -3,12 +3,14 @@
 //! This room knows frames, the access rules, the table of ready tokens and the driver's handle. It never sees the
 //! vault, a client secret in use, or the network.
 
+mod binding;
 mod listener;
 mod places;
 mod session;
 mod witness;
 
-pub use listener::{BindError, Door, Listener, serve};
+pub use binding::{BindError, Door, Inherited};
+pub use listener::{Listener, serve};
 pub use places::Places;
 #[cfg(fuzzing)]
 pub use session::fuzzing;

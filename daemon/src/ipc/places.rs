@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::principal::Principal;
+
 /// The places of a daemon, on all of its sockets together.
 #[derive(Debug)]
 pub struct Places {
@@ -16,14 +18,14 @@ pub struct Places {
 struct Taken {
     all: usize,
     of_strangers: usize,
-    of_user: HashMap<Option<u32>, usize>,
+    of_user: HashMap<Option<Principal>, usize>,
 }
 
 /// One place; dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    user: Option<u32>,
+    user: Option<Principal>,
     standing: Standing,
 }
 
@@ -43,7 +45,7 @@ impl Places {
     }
 
     /// A place for a caller of this user, if there is one for it.
-    pub fn take(self: &Arc<Self>, user: Option<u32>, standing: Standing) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, user: Option<Principal>, standing: Standing) -> Option<Place> {
         let mut taken = self.taken();
         let of_user = taken.of_user.get(&user).copied().unwrap_or(0);
         let is_free = taken.all < self.most
@@ -54,7 +56,7 @@ impl Places {
         }
         taken.all += 1;
         taken.of_strangers += usize::from(standing == Standing::Stranger);
-        taken.of_user.insert(user, of_user + 1);
+        taken.of_user.insert(user.clone(), of_user + 1);
         Some(Place { places: Arc::clone(self), user, standing })
     }
 
@@ -85,13 +87,15 @@ mod tests {
     #[test]
     fn one_user_leaves_places_for_the_others_and_a_place_comes_back() {
         let places = Arc::new(Places::new(16));
-        let mut first: Vec<_> = std::iter::from_fn(|| places.take(Some(1), Standing::Known)).collect();
+        let mut first: Vec<_> =
+            std::iter::from_fn(|| places.take(Some(Principal::numbered(1)), Standing::Known)).collect();
         assert_eq!(first.len(), 12);
-        let second: Vec<_> = std::iter::from_fn(|| places.take(Some(2), Standing::Known)).collect();
+        let second: Vec<_> =
+            std::iter::from_fn(|| places.take(Some(Principal::numbered(2)), Standing::Known)).collect();
         assert_eq!(second.len(), 4);
-        assert!(places.take(Some(3), Standing::Known).is_none());
+        assert!(places.take(Some(Principal::numbered(3)), Standing::Known).is_none());
         first.pop();
-        assert!(places.take(Some(3), Standing::Known).is_some());
+        assert!(places.take(Some(Principal::numbered(3)), Standing::Known).is_some());
         drop((first, second));
         assert!(places.taken().of_user.is_empty() && places.taken().all == 0);
     }
@@ -99,10 +103,11 @@ mod tests {
     #[test]
     fn strangers_share_a_few() {
         let places = Arc::new(Places::new(64));
-        let strangers: Vec<_> =
-            (100..200).filter_map(|uid| places.take(Some(uid), Standing::Stranger)).collect();
+        let strangers: Vec<_> = (100..200)
+            .filter_map(|uid| places.take(Some(Principal::numbered(uid)), Standing::Stranger))
+            .collect();
         assert_eq!(strangers.len(), MOST_STRANGERS);
         assert!(places.take(None, Standing::Stranger).is_none());
-        assert!(places.take(Some(1), Standing::Known).is_some());
+        assert!(places.take(Some(Principal::numbered(1)), Standing::Known).is_some());
     }
 }
