@@ -28,6 +28,6 @@ pub use pipe::{Stream, connect, pipe_is_closed};
 pub use process::{
     free_space, is_pipe, is_running, keep_handles_from_children, keep_memory_from_reports, kill,
 };
-pub use security::{Grants, Make, PIPE_ACCESS, Security, make_folder, make_private, private};
+pub use security::{Grants, Make, PIPE_ACCESS, Security, closing, make_folder, make_private, private};
 pub use sid::Sid;
 pub use token::{Identity, identity_of_client, own_identity};

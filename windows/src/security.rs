@@ -5,8 +5,9 @@
 
 #![expect(unsafe_code, reason = "security descriptors are read and written here")]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::windows::fs::OpenOptionsExt as _;
 use std::os::windows::io::{AsHandle, AsRawHandle as _, FromRawHandle as _};
 use std::path::Path;
 use std::ptr::null_mut;
@@ -24,9 +25,9 @@ use windows_sys::Win32::Security::{
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateDirectoryW, CreateFileW, DELETE, FILE_APPEND_DATA, FILE_ATTRIBUTE_NORMAL,
-    FILE_DELETE_CHILD, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_READ_DATA,
-    FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_WRITE_DATA, OPEN_ALWAYS, WRITE_DAC,
-    WRITE_OWNER,
+    FILE_DELETE_CHILD, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ,
+    FILE_GENERIC_WRITE, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
+    FILE_WRITE_DATA, OPEN_ALWAYS, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
 };
 
 use crate::sid::Sid;
@@ -105,6 +106,19 @@ impl Security {
 }
 
 impl Security {
+    /// That of the file or folder with this name.
+    ///
+    /// # Errors
+    /// What Windows says.
+    pub fn of_path(path: &Path) -> io::Result<Self> {
+        // Folders are opened with the latter only.
+        let open = OpenOptions::new()
+            .access_mode(READ_CONTROL)
+            .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
+            .open(path)?;
+        Self::of(open)
+    }
+
     /// The first to own it or to have the right who is neither `own` nor could do everything anyway.
     pub fn stranger(&self, own: &Sid, right: fn(&Grants) -> bool) -> Option<Sid> {
         let is_stranger = |sid: &&Sid| *sid != own && !sid.is_system() && !sid.is_administrators();
@@ -211,6 +225,14 @@ pub fn make_folder(path: &Path, owner: &Sid, further: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// What to type to leave a file or folder to this user.
+pub fn closing(path: &Path) -> String {
+    format!(
+        "icacls \"{}\" /inheritance:r /grant:r \"%USERNAME%:F\" SYSTEM:F Administrators:F",
+        path.display()
+    )
+}
+
 /// A descriptor in memory that Windows has allocated.
 struct Descriptor(PSECURITY_DESCRIPTOR);
 
@@ -281,10 +303,7 @@ const DENYING: [u8; 4] = [1, 6, 10, 12];
 mod tests {
     use super::*;
     use crate::own_identity;
-    use std::fs::OpenOptions;
     use std::io::{Read as _, Seek as _, Write as _};
-    use std::os::windows::fs::OpenOptionsExt as _;
-    use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_BACKUP_SEMANTICS;
 
     fn others(security: &Security, own: &Sid) -> Vec<Grants> {
         let is_other = |sid: &Sid| sid != own && !sid.is_system() && !sid.is_administrators();
@@ -297,9 +316,7 @@ mod tests {
         let own = own_identity().unwrap().user;
         let inner = folder.path().join("inner");
         make_folder(&inner, &own, "").unwrap();
-        let open =
-            OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(&inner).unwrap();
-        let security = Security::of(&open).unwrap();
+        let security = Security::of_path(&inner).unwrap();
         assert_eq!((&security.owner, others(&security, &own)), (&own, vec![]), "{security:?}");
 
         let mut file = make_private(&inner.join("file"), Make::New, &own).unwrap();

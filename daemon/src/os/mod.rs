@@ -30,7 +30,7 @@ pub use unix::{
 };
 #[cfg(windows)]
 pub use windows::{
-    Account, account, close_standard_output, closed_to_others, closing, effective_user, forbid_core_dumps,
-    group, identify, make_private_folder, may_look_into_others, raise_descriptor_limit, restrict_file_modes,
-    security_of, stderr_is_journal,
+    Account, account, close_standard_output, closed_to_others, effective_user, forbid_core_dumps, group,
+    identify, make_private_folder, may_look_into_others, raise_descriptor_limit, restrict_file_modes,
+    stderr_is_journal,
 };

@@ -1,13 +1,13 @@
 //! Windows: accounts and callers by their SIDs, folders with access lists of their own. All that is asked without safety is in
 //! the crate for it.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::windows::fs::OpenOptionsExt as _;
 use std::os::windows::io::BorrowedHandle;
 use std::path::{Path, PathBuf};
 
-use procurify_token_windows::{Grants, Security, Sid, identity_of_client, make_folder, own_identity};
+use procurify_token_windows::{
+    Grants, Security, Sid, closing, identity_of_client, make_folder, own_identity,
+};
 
 use super::Identity;
 use crate::principal::Principal;
@@ -90,7 +90,7 @@ pub fn make_private_folder(folder: &Path, _: bool) -> io::Result<()> {
             _ => {}
         }
     }
-    let security = security_of(folder)?;
+    let security = Security::of_path(folder)?;
     let stranger = security.stranger(&own, Grants::writing);
     stranger.map_or(Ok(()), |who| {
         Err(io::Error::new(
@@ -98,27 +98,6 @@ pub fn make_private_folder(folder: &Path, _: bool) -> io::Result<()> {
             format!("{who} may write in {}; close it: {}", folder.display(), closing(folder)),
         ))
     })
-}
-
-/// Whose a file or folder is, and who may do what with it.
-///
-/// # Errors
-/// What Windows says.
-pub fn security_of(path: &Path) -> io::Result<Security> {
-    /// `READ_CONTROL`.
-    const TO_LOOK: u32 = 0x0002_0000;
-    /// `FILE_FLAG_BACKUP_SEMANTICS`, which folders take.
-    const FOLDERS_TOO: u32 = 0x0200_0000;
-    let open = OpenOptions::new().access_mode(TO_LOOK).custom_flags(FOLDERS_TOO).open(path)?;
-    Security::of(open)
-}
-
-/// What to type to leave a file or folder to this user.
-pub fn closing(path: &Path) -> String {
-    format!(
-        "icacls \"{}\" /inheritance:r /grant:r \"%USERNAME%:F\" SYSTEM:F Administrators:F",
-        path.display()
-    )
 }
 
 /// A pipe is in no folder.
@@ -155,7 +134,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ours = folder.path().join("a").join("b");
         make_private_folder(&ours, false).unwrap();
-        let security = security_of(&ours).unwrap();
+        let security = Security::of_path(&ours).unwrap();
         assert_eq!(security.stranger(&own, Grants::writing), None, "{security:?}");
         assert_eq!(security.stranger(&own, Grants::reading), None, "{security:?}");
         let theirs = Security { owner: Sid::of_text("S-1-5-21-1-2-3-4").unwrap(), ..security };

@@ -126,7 +126,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        #[cfg(test)]
+        #[cfg(all(test, unix))]
         if faults::has_crashed() {
             return;
         }
@@ -174,7 +174,7 @@ pub(super) fn attempt<T>(
     path: &Path,
     operation: impl FnOnce() -> io::Result<T>,
 ) -> Result<T, IoFailure> {
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     let operation = || faults::strike(step).and_then(|()| operation());
     operation().map_err(|cause| IoFailure { step, path: path.to_owned(), cause })
 }
@@ -199,7 +199,7 @@ fn temporary_prefix(target: &Path) -> std::ffi::OsString {
     prefix
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(super) mod faults;
 #[cfg(unix)]
 mod unix;

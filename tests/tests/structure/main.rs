@@ -20,13 +20,14 @@ struct Room {
 }
 
 /// Every room but `startup`, the one place where the parts are joined.
-const ROOMS: [Room; 18] = [
-    Room { name: "access", knows: &[], crates: &[PROTOCOL, "glob", "serde", "thiserror"] },
+const ROOMS: [Room; 19] = [
+    Room { name: "access", knows: &["principal"], crates: &[PROTOCOL, "glob", "serde", "thiserror"] },
     Room {
         name: "audit",
         knows: &[
             "clock",
             "os",
+            "principal",
             "refresh::Moment",
             "vault::AuditKey",
             "vault::AuditKeyIs",
@@ -50,7 +51,7 @@ const ROOMS: [Room; 18] = [
     Room {
         name: "checkup",
         knows: &["guarded::Protection", "issuer::Reach", "os::sandbox::Confinement", "vault"],
-        crates: &[PROTOCOL, "chrono", "rustix"],
+        crates: &[PROTOCOL, "chrono", WINDOWS, "rustix"],
     },
     Room { name: "cli", knows: &[], crates: &["clap"] },
     Room {
@@ -66,6 +67,7 @@ const ROOMS: [Room; 18] = [
             "audit::Limits",
             "audit::Settings",
             "os",
+            "principal",
             "refresh::Policy",
             "refresh::Terms",
             "vault::KeyCommand",
@@ -103,19 +105,32 @@ const ROOMS: [Room; 18] = [
         ],
         crates: &[PROTOCOL, "chrono", "humantime"],
     },
-    Room { name: "guarded", knows: &[], crates: &["libc", "rustix", "zeroize"] },
+    Room { name: "guarded", knows: &[], crates: &["libc", WINDOWS, "rustix", "zeroize"] },
     Room {
         name: "ipc",
-        knows: &["access", "audit", "clock", "driver::Handle", "driver::Upload", "explain", "lookup", "os"],
+        knows: &[
+            "access",
+            "audit",
+            "clock",
+            "driver::Handle",
+            "driver::Upload",
+            "explain",
+            "lookup",
+            "os",
+            "principal",
+        ],
         crates: &[
             PROTOCOL,
             "futures_util",
             "interprocess",
+            "listenfd",
+            WINDOWS,
             "rustix",
             "thiserror",
             "tokio",
             "tokio_util",
             "tracing",
+            "widestring",
             "zeroize",
         ],
     },
@@ -150,7 +165,23 @@ const ROOMS: [Room; 18] = [
     },
     Room { name: "lookup", knows: &["refresh::Moment"], crates: &[PROTOCOL, "zeroize"] },
     Room { name: "main", knows: &["cli", "startup"], crates: &["clap", "zeroizing_alloc"] },
-    Room { name: "os", knows: &[], crates: &["landlock", "libc", "nix", "rustix", "thiserror"] },
+    Room {
+        name: "os",
+        knows: &["principal"],
+        crates: &[
+            "futures_util",
+            "landlock",
+            "libc",
+            "nix",
+            WINDOWS,
+            "rustix",
+            "signal_hook",
+            "signal_hook_tokio",
+            "thiserror",
+            "tokio",
+        ],
+    },
+    Room { name: "principal", knows: &[], crates: &[WINDOWS] },
     Room { name: "refresh", knows: &[], crates: &[PROTOCOL, "chrono"] },
     Room {
         name: "vault",
@@ -162,6 +193,7 @@ const ROOMS: [Room; 18] = [
             "bincode",
             "chrono",
             "keyring_core",
+            WINDOWS,
             "ring",
             "rustix",
             "secrecy",
@@ -175,18 +207,19 @@ const ROOMS: [Room; 18] = [
 ];
 
 /// The crates of ours that each package's manifest may name for what it ships.
-const MANIFESTS: [(&str, &[&str]); 5] = [
+const MANIFESTS: [(&str, &[&str]); 6] = [
     ("protocol", &[]),
-    ("client", &["procurify-token-protocol"]),
-    ("client/cli", &["procurify-token-client", "procurify-token-protocol"]),
-    ("daemon", &["procurify-token-protocol"]),
+    ("windows", &[]),
+    ("client", &["procurify-token-protocol", "procurify-token-windows"]),
+    ("client/cli", &["procurify-token-client", "procurify-token-protocol", "procurify-token-windows"]),
+    ("daemon", &["procurify-token-protocol", "procurify-token-windows"]),
     ("tests/sandbox", &[]),
 ];
 
 /// What the protocol may stand on, and what the client crate adds.
 const PROTOCOL_CRATES: &[&str] = &["bincode", "chrono", "http", "secrecy", "serde", "thiserror", "zeroize"];
 const CLIENT_CRATES: &[&str] =
-    &["interprocess", PROTOCOL, "rustix", "secrecy", "thiserror", "tokio", "zeroize"];
+    &["interprocess", PROTOCOL, WINDOWS, "rustix", "secrecy", "thiserror", "tokio", "zeroize"];
 
 /// What touches the world. Pure code names none of it.
 const WORLD: [&str; 9] = [
@@ -222,7 +255,7 @@ const ALONE: [(&str, &[&str]); 12] = [
     ("landlock", &["daemon/src/os/sandbox.rs"]),
     ("boot_time", &["daemon/src/clock.rs"]),
     ("toml", &["daemon/src/config.rs"]),
-    ("signal_hook_tokio", &["daemon/src/startup.rs"]),
+    ("signal_hook_tokio", &["daemon/src/os/signals.rs"]),
     ("rpassword", &["client/cli/src/terminal.rs"]),
     ("std::env::set_var", &[]),
 ];
@@ -385,8 +418,17 @@ fn only_clocks_ask_the_time() {
 }
 
 /// The fenced files in which something is.
-const UNSAFE_FILES: [&str; 3] =
-    ["daemon/src/guarded/page.rs", "daemon/src/os/groups.rs", "daemon/src/os/heap.rs"];
+const UNSAFE_FILES: [&str; 9] = [
+    "daemon/src/guarded/page.rs",
+    "daemon/src/os/groups.rs",
+    "daemon/src/os/heap.rs",
+    "windows/src/memory.rs",
+    "windows/src/pipe.rs",
+    "windows/src/process.rs",
+    "windows/src/security.rs",
+    "windows/src/sid.rs",
+    "windows/src/token.rs",
+];
 
 #[test]
 fn nothing_else_is_unsafe_and_no_lint_is_switched_off() {
@@ -508,7 +550,10 @@ impl Wrong {
 
 /// What is shipped.
 fn everything() -> Vec<Source> {
-    ["client/cli/src", "client/src", DAEMON, "protocol/src"].into_iter().flat_map(Source::of_folder).collect()
+    ["client/cli/src", "client/src", DAEMON, "protocol/src", "windows/src"]
+        .into_iter()
+        .flat_map(Source::of_folder)
+        .collect()
 }
 
 /// `vault::Vault` for each `crate::vault::Vault`.
@@ -569,4 +614,6 @@ fn stands_in_expecting_function(lines: &[&str], site: usize) -> bool {
 
 const DAEMON: &str = "daemon/src";
 const PROTOCOL: &str = "procurify_token_protocol";
+/// What is asked of Windows.
+const WINDOWS: &str = "procurify_token_windows";
 const LONGEST_FILE: usize = 300;

@@ -6,11 +6,10 @@ use std::io;
 use std::path::Path;
 
 use procurify_token_protocol::{Finding, Severity};
-use procurify_token_windows::{Grants, free_space, own_identity};
+use procurify_token_windows::{Grants, Security, closing, free_space, own_identity};
 
 use super::super::Places;
 use super::{Kind, LEAST_ROOM, files_of, finding};
-use crate::os;
 
 pub(in crate::checkup) fn examine(places: &Places) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -40,16 +39,14 @@ pub(in crate::checkup) fn examine(places: &Places) -> Vec<Finding> {
 }
 
 fn judge(what: &str, path: &Path, right: fn(&Grants) -> bool) -> Finding {
-    let looked = own_identity().and_then(|own| Ok((own.user, os::security_of(path)?)));
+    let looked = own_identity().and_then(|own| Ok((own.user, Security::of_path(path)?)));
     let (own, security) = match looked {
         Ok(looked) => looked,
         Err(error) => return unseen(what, path, &error),
     };
     match security.stranger(&own, right) {
         None => finding(Severity::Fine, path, format!("the {what}: closed to others"), String::new()),
-        Some(who) => {
-            finding(Severity::Problem, path, format!("the {what} is open to {who}"), os::closing(path))
-        }
+        Some(who) => finding(Severity::Problem, path, format!("the {what} is open to {who}"), closing(path)),
     }
 }
 

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(has_hung_up(&stream), Some(false));
         drop(client);
         assert_eq!(has_hung_up(&stream), Some(true));
-        assert!(identity_of_client(std::io::stdout().as_handle()).is_err(), "this is no pipe of ours");
+        assert!(identity_of_client(io::stdout().as_handle()).is_err(), "this is no pipe of ours");
     }
 
     #[tokio::test]

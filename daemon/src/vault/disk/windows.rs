@@ -5,10 +5,9 @@ use std::io;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use procurify_token_windows::{Grants, Make, Security, make_folder, make_private, own_identity};
+use procurify_token_windows::{Grants, Make, Security, closing, make_folder, make_private, own_identity};
 
 use super::super::error::{IoFailure, Step, VaultError};
-use crate::os;
 
 pub(super) fn check_file(path: &Path, file: &File, _: &fs::Metadata) -> Result<(), VaultError> {
     check(path, Security::of(file), |grants| grants.reading() || grants.writing())
@@ -19,7 +18,7 @@ pub(super) fn check_handed_over(path: &Path, file: &File, metadata: &fs::Metadat
 }
 
 pub(super) fn check_folder_access(folder: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
-    check(folder, os::security_of(folder), Grants::writing)
+    check(folder, Security::of_path(folder), Grants::writing)
 }
 
 fn check(path: &Path, security: io::Result<Security>, right: fn(&Grants) -> bool) -> Result<(), VaultError> {
@@ -27,11 +26,9 @@ fn check(path: &Path, security: io::Result<Security>, right: fn(&Grants) -> bool
     let (security, own) = (security.map_err(failed)?, own_identity().map_err(failed)?.user);
     match security.stranger(&own, right) {
         None => Ok(()),
-        Some(who) => Err(VaultError::OpenToOthers {
-            path: path.to_owned(),
-            who: who.to_string(),
-            mend: os::closing(path),
-        }),
+        Some(who) => {
+            Err(VaultError::OpenToOthers { path: path.to_owned(), who: who.to_string(), mend: closing(path) })
+        }
     }
 }
 
