@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn this_machine_tells_its_time() {
         let (one, other) = (SystemClock.boot(), SystemClock.boot());
-        assert!(one <= other && one > Moment::default());
+        assert!(one <= other);
+        // Elsewhere it is counted from the first look.
+        assert!(one > Moment::default() || cfg!(not(target_os = "linux")));
         assert_eq!(SystemClock.boot_id().is_some(), cfg!(target_os = "linux"));
     }
 }
