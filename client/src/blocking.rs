@@ -3,13 +3,10 @@
 mod tokens;
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use interprocess::ConnectWaitMode;
-use interprocess::local_socket::traits::Stream as _;
-use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsName};
 use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::frame::{FrameBuffer, MAX_ANSWER};
 use procurify_token_protocol::{
@@ -20,6 +17,7 @@ use crate::answers::{self, Listing, POLL, Watcher};
 use crate::cache::Cache;
 use crate::call::{self, Setback};
 use crate::deadline::{Deadline, now};
+use crate::dial::{BlockingStream, dial_blocking, read_arrived, read_within, write_within};
 use crate::door::{self, Knock, Search, Step};
 use crate::error::{Error, ProtocolError};
 use crate::options::{Options, Patience, TokenOptions};
@@ -207,7 +205,7 @@ impl Client {
 
 #[derive(Debug)]
 struct Conversation {
-    stream: Stream,
+    stream: BlockingStream,
     incoming: FrameBuffer,
     last_id: u16,
     /// Questions that are to stay unanswered until there is something to tell.
@@ -296,10 +294,7 @@ impl Conversation {
     fn send(&mut self, frame: &[u8], end: Deadline) -> Result<(), Setback> {
         let mut rest = frame;
         while !rest.is_empty() {
-            let written = in_time(end, |left| {
-                self.stream.set_send_timeout(Some(left))?;
-                self.stream.write(rest)
-            });
+            let written = in_time(end, |left| write_within(&mut self.stream, left, rest));
             match written? {
                 Ok(0) => return Err(Setback::Undelivered(io::ErrorKind::WriteZero)),
                 Ok(count) => rest = &rest[count..],
@@ -319,10 +314,7 @@ impl Conversation {
                 self.told(to, reply)?;
                 continue;
             }
-            let read = in_time(end, |left| {
-                self.stream.set_recv_timeout(Some(left))?;
-                self.stream.read(self.incoming.space())
-            });
+            let read = in_time(end, |left| read_within(&mut self.stream, left, self.incoming.space()));
             let mid_answer = self.incoming.is_within_frame();
             match read? {
                 Ok(0) => return Err(Setback::Severed { kind: io::ErrorKind::UnexpectedEof, mid_answer }),
@@ -333,19 +325,9 @@ impl Conversation {
     }
 }
 
-fn knock(endpoint: &Endpoint, left: Duration) -> Result<Knock<Stream>, Error> {
+fn knock(endpoint: &Endpoint, left: Duration) -> Result<Knock<BlockingStream>, Error> {
     let Some(place) = door::look(endpoint)? else { return Ok(Knock::Absent) };
-    let name = place.socket.as_path().to_fs_name::<GenericFilePath>().map_err(Error::Connection)?;
-    let connected = ConnectOptions::new().name(name).wait_mode(ConnectWaitMode::Timeout(left)).connect_sync();
-    door::enter(endpoint, &place, connected)
-}
-
-/// What has arrived already; [`io::ErrorKind::WouldBlock`] where that is nothing.
-fn read_arrived(stream: &mut Stream, space: &mut [u8]) -> io::Result<usize> {
-    stream.set_nonblocking(true)?;
-    let outcome = stream.read(space);
-    stream.set_nonblocking(false)?;
-    outcome
+    door::enter(endpoint, &place, dial_blocking(&place.socket, left))
 }
 
 /// One call to the system with what is left until `end`, repeated when a signal interrupts it.

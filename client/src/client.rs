@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interprocess::local_socket::tokio::Stream;
-use interprocess::local_socket::{ConnectOptions, GenericFilePath, ToFsName};
 use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::{
     Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, Watched,
@@ -20,6 +18,7 @@ use crate::answers::{self, Listing, POLL, Watcher};
 use crate::call::{self, Setback};
 use crate::conversation::{self, Call};
 use crate::deadline::Deadline;
+use crate::dial::{AsyncStream, dial};
 use crate::door::{self, Knock, Search, Step};
 use crate::error::Error;
 use crate::options::{Options, Patience, TokenOptions};
@@ -289,12 +288,10 @@ async fn converse(
 }
 
 /// Looks at a handful of folders without leaving the thread: they are local, and it takes microseconds.
-async fn knock(endpoint: &Endpoint, deadline: Deadline) -> Result<Knock<Stream>, Error> {
+async fn knock(endpoint: &Endpoint, deadline: Deadline) -> Result<Knock<AsyncStream>, Error> {
     let Some(place) = door::look(endpoint)? else { return Ok(Knock::Absent) };
-    let name = place.socket.as_path().to_fs_name::<GenericFilePath>().map_err(Error::Connection)?;
-    let options = ConnectOptions::new().name(name);
     let within_grace = deadline.with_grace().at();
-    let connected = timeout_at(within_grace, options.connect_tokio()).await.map_err(|_| Error::Deadline)?;
+    let connected = timeout_at(within_grace, dial(&place.socket)).await.map_err(|_| Error::Deadline)?;
     door::enter(endpoint, &place, connected)
 }
 

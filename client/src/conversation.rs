@@ -7,7 +7,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::{future, io};
 
-use interprocess::local_socket::tokio::Stream;
 use procurify_token_protocol::frame::{FrameBuffer, MAX_ANSWER};
 use procurify_token_protocol::{Answer, codec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::call::{self, Setback};
+use crate::dial::AsyncStream;
 use crate::error::ProtocolError;
 
 /// A request, its frame without an id yet, and who waits for the answer.
@@ -28,7 +28,7 @@ type Reply = oneshot::Sender<Result<Answer, Setback>>;
 
 /// Starts the task. The channel is unbounded because every caller waits for its answer: there are never more calls
 /// than callers.
-pub(crate) fn start(stream: Stream) -> UnboundedSender<Call> {
+pub(crate) fn start(stream: AsyncStream) -> UnboundedSender<Call> {
     let (sender, calls) = unbounded_channel();
     let conversation = Conversation {
         stream,
@@ -43,7 +43,7 @@ pub(crate) fn start(stream: Stream) -> UnboundedSender<Call> {
 }
 
 struct Conversation {
-    stream: Stream,
+    stream: AsyncStream,
     incoming: FrameBuffer,
     unsent: VecDeque<Unsent>,
     waiting: HashMap<u16, Reply>,
@@ -145,18 +145,19 @@ impl Conversation {
     }
 }
 
-async fn write_first(mut stream: &Stream, unsent: &VecDeque<Unsent>) -> io::Result<usize> {
+async fn write_first(mut stream: &AsyncStream, unsent: &VecDeque<Unsent>) -> io::Result<usize> {
     match unsent.front() {
         Some(first) => stream.write(&first.frame[first.written..]).await,
         None => future::pending().await,
     }
 }
 
-async fn read_some(mut stream: &Stream, incoming: &mut FrameBuffer) -> io::Result<usize> {
+async fn read_some(mut stream: &AsyncStream, incoming: &mut FrameBuffer) -> io::Result<usize> {
     stream.read(incoming.space()).await
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use procurify_token_protocol::frame::HEAD;
@@ -168,7 +169,7 @@ mod tests {
     async fn a_frame_larger_than_the_socket_goes_out_in_pieces() {
         const LONG: usize = 4 * 1024 * 1024;
         let (here, mut there) = UnixStream::pair().unwrap();
-        let calls = start(Stream::UdSocket(here.into()));
+        let calls = start(AsyncStream::UdSocket(here.into()));
         for (byte, length) in [(7, LONG), (8, HEAD + 1)] {
             let (reply, _) = oneshot::channel();
             calls.send(Call { frame: Zeroizing::new(vec![byte; length]), reply }).unwrap();

@@ -4,11 +4,11 @@
 use std::io;
 use std::time::Duration;
 
-use interprocess::local_socket::traits::StreamCommon;
 use procurify_token_protocol::endpoint::{Endpoint, Origin};
 
+use crate::dial::is_crowded;
 use crate::error::Error;
-use crate::trust::Place;
+use crate::trust::{Connected, Doubt, Place};
 
 /// What to do next to find the daemon.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub(crate) fn look(endpoint: &Endpoint) -> Result<Option<Place>, Error> {
 }
 
 /// Judges who opened, before anything is said.
-pub(crate) fn enter<S: StreamCommon>(
+pub(crate) fn enter<S: Connected>(
     endpoint: &Endpoint,
     place: &Place,
     connected: io::Result<S>,
@@ -109,19 +109,15 @@ pub(crate) fn enter<S: StreamCommon>(
     let stream = match connected {
         Ok(stream) => stream,
         Err(error) if means_absent(&error, endpoint) => return Ok(Knock::Absent),
+        Err(error) if is_crowded(&error) => return Ok(Knock::Crowded),
         Err(error) => return Err(Error::Connection(error)),
     };
-    let peer = match stream.peer_creds() {
-        Ok(creds) => creds.euid().ok_or_else(|| Error::Connection(io::ErrorKind::Unsupported.into()))?,
-        // interprocess connects without blocking and takes "the queue is full" for "under way"; such a stream has no
-        // peer.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Knock::Crowded),
-        Err(error) => return Err(Error::Connection(error)),
-    };
-    place
-        .judge(peer, rustix::process::geteuid().as_raw())
-        .map_err(|why| Error::Untrusted { socket: endpoint.path.clone(), why })?;
-    Ok(Knock::Open(stream))
+    match place.meet(&stream) {
+        Ok(()) => Ok(Knock::Open(stream)),
+        Err(Doubt::Crowd) => Ok(Knock::Crowded),
+        Err(Doubt::Distrust(why)) => Err(Error::Untrusted { socket: endpoint.path.clone(), why }),
+        Err(Doubt::Unknown(error)) => Err(Error::Connection(error)),
+    }
 }
 
 fn means_absent(error: &io::Error, endpoint: &Endpoint) -> bool {

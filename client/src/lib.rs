@@ -2,18 +2,18 @@
 //!
 //! # The map
 //! `Client` and `blocking::Client` only do I/O. What they share is written once: `options` (what a caller may
-//! choose), `door` (where to knock, and when to give up), `trust` (whether who opened may be believed), `call` (one
-//! request and what may become of it), `answers` (what an answer has to be), `cache` (which tokens may be handed out unasked), `clock` and
-//! `deadline`. `tokens` and `blocking::tokens` join clients and cache.
+//! choose), `door` (where to knock, and when to give up), `trust` (whether who opened may be believed), `dial` (connecting, on each
+//! system), `call` (one request and what may become of it), `answers` (what an answer has to be), `cache` (which tokens may be handed
+//! out unasked), `clock` and `deadline`. `tokens` and `blocking::tokens` join clients and cache.
 
 #![cfg_attr(
     not(any(feature = "async", feature = "blocking")),
     expect(dead_code, reason = "without a client there is nobody to use the shared rooms")
 )]
 
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 compile_error!(
-    "procurify-token-client does not support this platform yet: it could not check who owns the daemon's pipe"
+    "procurify-token-client does not support this platform: it could not check who listens on the daemon's socket"
 );
 
 mod answers;
@@ -27,6 +27,7 @@ mod clock;
 #[cfg(feature = "async")]
 mod conversation;
 mod deadline;
+mod dial;
 mod door;
 mod error;
 #[cfg(feature = "http")]

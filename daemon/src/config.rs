@@ -19,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::access::Access;
 use crate::audit::{Keep, Limits, Settings};
+use crate::principal::Principal;
 use crate::refresh::{Policy, Terms};
 
 pub use access::{AccessConfig, AccessError, UnitName};
@@ -327,7 +328,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Access`], naming the rule; `path` is the file that this was read from.
-    pub fn access(&self, owner: u32, path: &Path) -> Result<Access, ConfigError> {
+    pub fn access(&self, owner: Principal, path: &Path) -> Result<Access, ConfigError> {
         let told = access::access(&self.access, owner);
         told.map_err(|(number, error)| ConfigError::Access { path: path.to_owned(), number, error })
     }

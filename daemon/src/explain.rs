@@ -48,6 +48,15 @@ pub fn denied() -> Refusal {
     )
 }
 
+/// On Windows it is known only of callers which groups they are in.
+pub fn unexplained_access() -> Refusal {
+    refusal(
+        RefusalCode::UNKNOWN_REQUEST,
+        "which groups a user is in is known on Windows only once that user calls, so it cannot be said beforehand which rules apply",
+        "have that user type procurify-token status or get NAME; what was denied is shown by procurify-token audit show",
+    )
+}
+
 /// Nobody has this name here.
 pub fn unknown_user(user: &str) -> Refusal {
     let user: String = user.chars().filter(|c| !c.is_control()).take(64).collect();

@@ -4,13 +4,16 @@
 //! | kind | what keeps it |
 //! | --- | --- |
 //! | secret | `memfd_secret(2)`: not even the kernel's own means read it, and a debugger as root gets nothing. It stops hibernation |
-//! | locked | `mlock(2)`, `MADV_DONTDUMP`: never swapped, in no core file. Root can read it |
+//! | locked | `mlock(2)`, `MADV_DONTDUMP`, on Windows `VirtualLock`: never swapped, in no core file. Root can read it |
 //! | none | the operating system refused; the key is still wiped when it goes |
 //!
 //! `page.rs` has the only `unsafe` code: asking for a page, giving it back, and looking at it. What the bytes mean is not
 //! known here, nor who should have which kind; that more than keys is kept so is not intended, for locked memory is scarce.
 
 #[cfg(unix)]
+mod page;
+#[cfg(windows)]
+#[path = "guarded/page_windows.rs"]
 mod page;
 
 use std::fmt;
@@ -90,7 +93,6 @@ impl Drop for GuardedKey {
 }
 
 enum Home {
-    #[cfg(unix)]
     Page(page::Page),
     /// Where there is no page to be had.
     Boxed(Box<[u8; KEY_LEN]>),
@@ -98,17 +100,14 @@ enum Home {
 
 impl Home {
     fn new(kind: Kind) -> (Self, Protection) {
-        #[cfg(unix)]
         if let Some((page, protection)) = page::Page::new(kind) {
             return (Self::Page(page), protection);
         }
-        let _ = kind;
         (Self::Boxed(Box::new([0; KEY_LEN])), Protection::None)
     }
 
     fn bytes(&self) -> &[u8; KEY_LEN] {
         match self {
-            #[cfg(unix)]
             Self::Page(page) => page.bytes(),
             Self::Boxed(bytes) => bytes,
         }
@@ -116,7 +115,6 @@ impl Home {
 
     fn bytes_mut(&mut self) -> &mut [u8; KEY_LEN] {
         match self {
-            #[cfg(unix)]
             Self::Page(page) => page.bytes_mut(),
             Self::Boxed(bytes) => bytes,
         }

@@ -20,6 +20,7 @@
 //! | [`explain`] | every sentence that the daemon says to a person |
 //! | [`guarded`] | memory for the few keys; the one home of `unsafe` |
 //! | [`logging`], [`os`] | the log; what differs between systems |
+//! | [`principal`] | users and groups as the system knows them |
 
 pub mod access;
 pub mod audit;
@@ -36,6 +37,7 @@ pub mod issuer;
 pub mod logging;
 pub mod lookup;
 pub mod os;
+pub mod principal;
 pub mod refresh;
 pub mod startup;
 pub mod vault;

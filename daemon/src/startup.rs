@@ -7,18 +7,14 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write as _, stdout};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use procurify_token_protocol::endpoint::{self, Platform, Surroundings};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_tokio::Signals;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -33,12 +29,12 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, DEFAULT_CONFIG, Folders, KeyMemory, SecurityConfig};
 use crate::driver::{Control, Driver, Parts};
 use crate::guarded::{self, GuardedKey};
-use crate::ipc::{self, Door, Listener, Service};
+use crate::ipc::{self, Door, Inherited, Listener, Service};
 use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os::sandbox::{self, Confinement, Places};
-use crate::os::{self, Onlooker};
+use crate::os::{self, Onlooker, Signals, Told};
 use crate::vault::{self, InstanceLock};
 
 /// Runs the daemon until it is told to stop.
@@ -67,8 +63,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let verbosity = logging::start(config.log.level)?;
     let mut warnings = Vec::new();
     let core_dumps_forbidden = protect_memory(&config.security, place.is_system, &mut warnings)?;
-    let inherited = inherited()?;
-    let sockets = if inherited.is_empty() { place.sockets(&config)? } else { paths_of(&inherited) };
+    let inherited = Inherited::from_environment();
+    let inherited =
+        inherited.context("what the service manager has handed over is not a Unix socket that listens")?;
+    let sockets = if inherited.is_empty() {
+        place.sockets(&config)?
+    } else {
+        inherited.iter().map(Inherited::path).collect()
+    };
     let places = place.places(&config, sockets.clone());
     let folder = places.vault.vault.parent().context("the vault's path names no file")?;
     let lock = InstanceLock::acquire(folder)?;
@@ -85,7 +87,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         inherited.into_iter().map(|socket| Listener::inherit(socket, &seats)).collect::<Result<_, _>>()?
     };
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot watch for signals")?;
+    let signals = Signals::watch().context("cannot watch for signals")?;
     drop(inner);
     let audit = config.audit(&place.folders);
     let onlooker = onlooker(&access, audit.keep, &mut warnings)?;
@@ -389,9 +391,9 @@ impl Upkeep {
     async fn until_stopped(mut self) {
         loop {
             tokio::select! {
-                signal = self.signals.next() => match signal {
-                    Some(SIGHUP) => self.reload().await,
-                    _ => return,
+                told = self.signals.next() => match told {
+                    Told::Reload => self.reload().await,
+                    Told::Stop => return,
                 },
                 () = self.stop.notified() => return,
             }
@@ -445,19 +447,6 @@ fn closed_by_the_sandbox(problem: &anyhow::Error) -> &'static str {
     }
 }
 
-/// The sockets that a service manager has bound for this process (`LISTEN_FDS`, see `sd_listen_fds(3)`).
-fn inherited() -> anyhow::Result<Vec<UnixListener>> {
-    let mut given = listenfd::ListenFd::from_env();
-    let taken = (0..given.len()).map(|at| given.take_unix_listener(at));
-    let sockets: io::Result<Vec<_>> = taken.filter_map(io::Result::transpose).collect();
-    sockets.context("what the service manager has handed over is not a Unix socket that listens")
-}
-
-fn paths_of(sockets: &[UnixListener]) -> Vec<PathBuf> {
-    let paths = sockets.iter().filter_map(|socket| Some(socket.local_addr().ok()?.as_pathname()?.to_owned()));
-    paths.collect()
-}
-
 /// Listens wherever that is possible; one place has to be.
 fn listen(
     sockets: &[PathBuf],
@@ -478,9 +467,7 @@ fn listen(
         }
     }
     if listeners.is_empty() {
-        return Err(problems
-            .pop()
-            .map_or_else(|| anyhow!("there is no home folder: set HOME, or --socket"), Into::into));
+        return Err(problems.pop().map_or_else(|| anyhow!("{NO_PLACE}"), Into::into));
     }
     for problem in problems {
         warn!("{problem}");
@@ -536,6 +523,11 @@ fn announce_ready() -> anyhow::Result<()> {
     os::close_standard_output().context("cannot close standard output")
 }
 
+const NO_PLACE: &str = if cfg!(windows) {
+    "nobody knows who you are: set USERNAME, or --socket"
+} else {
+    "there is no home folder: set HOME, or --socket"
+};
 /// For the vault, the cache, token requests, and what libraries open.
 const SPARE_DESCRIPTORS: usize = 64;
 /// How long callers may take to read their last answers.

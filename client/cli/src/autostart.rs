@@ -5,14 +5,12 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use procurify_token_client::Surroundings;
-
 use crate::exit::{ExitCode, Failure};
-use crate::unix;
+use crate::system;
 
 /// The right to start a daemon: only one process of a user has it at a time, or two commands that are typed at once
 /// would start two daemons.
@@ -26,22 +24,20 @@ impl Starter {
     /// Waits for whoever else is starting one.
     pub(crate) fn alone() -> Result<Self, Failure> {
         let folder = state_folder()?;
-        unix::private_folder(&folder).map_err(|error| unusable(&folder, &error))?;
+        system::private_folder(&folder).map_err(|error| unusable(&folder, &error))?;
         let lock_path = folder.join("start.lock");
-        let lock = unix::append_private(&lock_path).map_err(|error| unusable(&lock_path, &error))?;
+        let lock = system::append_private(&lock_path).map_err(|error| unusable(&lock_path, &error))?;
         lock.lock().map_err(|error| unusable(&lock_path, &error))?;
         Ok(Self { log: folder.join("tokend.log"), _lock: lock })
     }
 
     /// Starts a daemon and waits, at most [`PATIENCE`], until it answers on its socket.
     pub(crate) fn start(&self, socket: Option<&Path>) -> Result<(), Failure> {
-        let log = unix::append_private(&self.log).map_err(|error| unusable(&self.log, &error))?;
+        let log = system::append_private(&self.log).map_err(|error| unusable(&self.log, &error))?;
         let written_before = log.metadata().map_or(0, |metadata| metadata.len());
         let us = std::env::current_exe().map_err(|error| no_start(&error))?;
-        let mut command = Command::new(us);
+        let mut command = system::daemon_command(&us, &program_beside_us(DAEMON));
         command
-            .args(["detached", "--"])
-            .arg(program_beside_us(DAEMON))
             .arg("--announce-ready")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -78,7 +74,8 @@ impl Starter {
 
 /// A program of ours: the one that was installed or built together with this one, else the one on `PATH`.
 pub(crate) fn program_beside_us(name: &str) -> PathBuf {
-    let sibling = std::env::current_exe().ok().map(|own| own.with_file_name(name));
+    let sibling = std::env::current_exe().ok();
+    let sibling = sibling.map(|own| own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
     sibling.filter(|path| path.is_file()).unwrap_or_else(|| name.into())
 }
 
@@ -132,15 +129,7 @@ fn last_lines(log: &Path, from: u64) -> String {
 }
 
 fn state_folder() -> Result<PathBuf, Failure> {
-    // The home that the daemon's socket and vault are in, or none at all: never the one that the system's list of users
-    // has, and never one that is made up.
-    let home = Surroundings::of_process().home.filter(|home| home.is_dir());
-    let home = home.ok_or_else(|| {
-        let message = "there is no home folder: set HOME (absolute), or name a socket";
-        Failure::new(ExitCode::NoDaemon, message)
-    })?;
-    let states = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    Ok(states.unwrap_or_else(|| home.join(".local/state")).join("procurify-token"))
+    system::state_folder().ok_or_else(|| Failure::new(ExitCode::NoDaemon, system::NO_STATE_FOLDER))
 }
 
 fn no_start(error: &std::io::Error) -> Failure {

@@ -238,7 +238,9 @@ impl From<Error> for Failure {
                     Distrust::WritableFolder { folder, .. } => {
                         format!("chmod go-w {}", text::shell_quoted(&folder.display().to_string()))
                     }
-                    Distrust::Stranger { .. } => "name the right socket with --socket PATH".to_owned(),
+                    Distrust::Stranger { .. } | Distrust::StrangersPipe { .. } => {
+                        "name the right socket with --socket PATH".to_owned()
+                    }
                 };
                 let message = format!("{} is not trusted, nothing was sent: {why}", socket.display());
                 Self::new(ExitCode::Denied, message).hint(hint)

@@ -23,10 +23,12 @@ mod report;
 mod say;
 mod secret_input;
 mod supervised;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod system;
 mod table;
 mod terminal;
 mod text;
-mod unix;
 mod when;
 
 /// Wipes everything that is freed: tokens and secrets pass through buffers of libraries that do not.
@@ -41,7 +43,7 @@ fn main() -> std::process::ExitCode {
 
 /// Everything, and the exit code that it ends with.
 fn run() -> i32 {
-    unix::forbid_core_dumps();
+    system::forbid_core_dumps();
     match args::read().and_then(commands::run) {
         Ok(()) => exit::ExitCode::Ok.number().into(),
         Err(failure) => failure.tell().number().into(),

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use procurify_token_protocol::{ClientSecret, Passphrase, RecoveryCode, UnlockWith};
@@ -14,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::args::SecretArgs;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, terminal, unix};
+use crate::{say, system, terminal};
 
 /// The client secret, from where the options say, or typed.
 pub(crate) fn client_secret(from: &SecretArgs) -> Result<ClientSecret, Failure> {
@@ -147,7 +146,7 @@ fn from_file(path: &Path) -> Result<SecretString, Failure> {
     let unreadable = |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display()));
     must_be_file(path)?;
     let file = File::open(path).map_err(unreadable)?;
-    if unix::others_may_read(&file).map_err(unreadable)? {
+    if system::others_may_read(&file).map_err(unreadable)? {
         say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
     }
     read(file).map_err(unreadable)
@@ -162,15 +161,15 @@ fn must_be_file(path: &Path) -> Result<(), Failure> {
     Err(told("this is not a regular file".to_owned()).hint("a pipe or a device is read by --secret-stdin"))
 }
 
-fn read(source: impl AsFd) -> io::Result<SecretString> {
+fn read(source: impl system::Source) -> io::Result<SecretString> {
     let mut buffer = Zeroizing::new(vec![0_u8; LONGEST + 1]);
     let mut filled = 0;
     loop {
-        match rustix::io::read(&source, &mut buffer[filled..]) {
+        match system::read(&source, &mut buffer[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
         if filled > LONGEST {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "this is too long to be a secret"));

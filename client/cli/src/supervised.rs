@@ -25,6 +25,9 @@ enum Manager {
 impl Supervisor {
     /// Who is in charge of the daemon on this machine, if anybody is.
     pub(crate) fn here() -> Option<Self> {
+        if cfg!(windows) {
+            return None;
+        }
         let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = folder("HOME");
         let config = folder("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));

@@ -9,7 +9,7 @@ use procurify_token_protocol::ClientId;
 use secrecy::SecretString;
 
 use crate::exit::{ExitCode, Failure};
-use crate::say;
+use crate::{say, system};
 
 /// Whether there is somebody to ask.
 pub(crate) fn is_interactive() -> bool {
@@ -18,16 +18,17 @@ pub(crate) fn is_interactive() -> bool {
 
 /// Shows something on the terminal itself, whatever stdout is.
 pub(crate) fn show(text: &str) -> Result<(), Failure> {
-    let mut terminal = OpenOptions::new().write(true).open(TERMINAL).map_err(|error| unasked(&error))?;
+    let mut terminal =
+        OpenOptions::new().write(true).open(system::TERMINAL[0]).map_err(|error| unasked(&error))?;
     terminal.write_all(text.as_bytes()).map_err(|error| unasked(&error))
 }
 
 /// Asks, and takes one line.
 pub(crate) fn ask(question: &str) -> Result<String, Failure> {
+    show(question)?;
     let terminal =
-        OpenOptions::new().read(true).write(true).open(TERMINAL).map_err(|error| unasked(&error))?;
+        OpenOptions::new().read(true).open(system::TERMINAL[1]).map_err(|error| unasked(&error))?;
     let mut answer = String::new();
-    (&terminal).write_all(question.as_bytes()).map_err(|error| unasked(&error))?;
     match BufReader::new(&terminal).read_line(&mut answer) {
         Ok(0) => Err(Failure::new(ExitCode::Usage, "no answer was given")),
         Ok(_) => Ok(answer.trim().to_owned()),
@@ -72,5 +73,3 @@ fn unasked(error: &io::Error) -> Failure {
         _ => Failure::new(ExitCode::Usage, format!("there is no terminal to ask on: {error}")),
     }
 }
-
-const TERMINAL: &str = "/dev/tty";

@@ -5,9 +5,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use procurify_token_client::Surroundings;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -36,6 +37,13 @@ pub(crate) fn become_detached(command: &mut Command) -> io::Error {
     command.exec()
 }
 
+/// What starts a daemon that outlives us: our own last step before it (`detached`).
+pub(crate) fn daemon_command(us: &Path, daemon: &Path) -> Command {
+    let mut command = Command::new(us);
+    command.args(["detached", "--"]).arg(daemon);
+    command
+}
+
 /// Becomes the command. Comes back only with the reason why it could not.
 pub(crate) fn become_command(command: &mut Command) -> io::Error {
     command.exec()
@@ -57,6 +65,39 @@ pub(crate) fn stdout_is_pipe() -> bool {
     rustix::fs::fstat(io::stdout())
         .is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::Socket))
 }
+
+/// Comes back when whoever reads our output has gone; else never, or at once where that cannot be said (false).
+pub(crate) fn reader_has_gone() -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let stdout = io::stdout();
+    // An error or a hang-up is told unasked; anything else would be told at once and for ever.
+    let mut reader = [PollFd::new(&stdout, PollFlags::empty())];
+    while poll(&mut reader, None).is_err_and(|error| error == Errno::INTR) {}
+    reader[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// What can be read from without a buffer of its own.
+pub(crate) use std::os::fd::AsFd as Source;
+
+/// Reads once.
+pub(crate) fn read(source: impl Source, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::read(source, buffer)?)
+}
+
+/// The folder for what the command keeps over its end: `$XDG_STATE_HOME` or `~/.local/state`.
+pub(crate) fn state_folder() -> Option<PathBuf> {
+    // The home that the daemon's socket and vault are in, or none at all: never the one that the system's list of users
+    // has, and never one that is made up.
+    let home = Surroundings::of_process().home.filter(|home| home.is_dir())?;
+    let states = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(states.unwrap_or_else(|| home.join(".local/state")).join("procurify-token"))
+}
+
+/// What to set where there is no such folder.
+pub(crate) const NO_STATE_FOLDER: &str = "there is no home folder: set HOME (absolute), or name a socket";
+
+/// Where a person is asked, and answers.
+pub(crate) const TERMINAL: [&str; 2] = ["/dev/tty", "/dev/tty"];
 
 /// Makes the names in a folder safe from a power loss.
 pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Who may do what: a pure judgement over data, and the one place that every request passes.
 //!
-//! The user as whom the daemon runs, and root, may do everything. Anybody else may do what a [`Rule`] of the configuration
+//! The user as whom the daemon runs, and root (on Windows SYSTEM and the administrators), may do everything. Anybody else may do what a [`Rule`] of the configuration
 //! says, and nothing where none does: there are no rules that take something away, so their order means nothing. A peer whose
 //! identity the kernel does not give is nobody. How the kernel is asked is not known here.
 
@@ -10,18 +10,20 @@ use std::path::PathBuf;
 
 use procurify_token_protocol::{CredentialName, Request, Verb};
 
+use crate::principal::Principal;
+
 pub use rule::{CredentialPattern, PatternError, Rule, RuleError, Who};
 
 /// Who is calling, as the kernel says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// The effective user id at the time of connecting.
-    pub uid: Option<u32>,
+    /// The effective user at the time of connecting.
+    pub user: Option<Principal>,
     /// The process at the time of connecting: for the log only, since it may be gone and its number reused.
     pub pid: Option<i32>,
     /// Its groups at the time of connecting, the first of them the effective one; of a user who [may do
     /// everything](Access::is_unlimited_user) no more than that.
-    pub groups: Vec<u32>,
+    pub groups: Vec<Principal>,
     /// The unit of the system's service manager that the process belongs to now; `None` where nobody has looked.
     pub unit: Option<String>,
     /// The program that it runs now, and ran when it connected; `None` where nobody has looked.
@@ -31,7 +33,7 @@ pub struct Peer {
 /// The rules in force.
 #[derive(Clone, Debug)]
 pub struct Access {
-    owner: u32,
+    owner: Principal,
     rules: Vec<Rule>,
 }
 
@@ -72,7 +74,7 @@ pub struct LookAt {
 pub enum Ground<'a> {
     /// The daemon runs as that user.
     Owner,
-    /// It is root.
+    /// It is root, or whoever could do everything anyway.
     Root,
     /// The rule with this number says so, the first being 1.
     Rule(usize, &'a Rule),
@@ -89,7 +91,7 @@ enum Subject<'a> {
 
 impl Access {
     /// The rules for a daemon that runs as this user.
-    pub fn new(owner: u32, rules: Vec<Rule>) -> Self {
+    pub fn new(owner: Principal, rules: Vec<Rule>) -> Self {
         Self { owner, rules }
     }
 
@@ -116,8 +118,8 @@ impl Access {
     }
 
     /// Whether the rules are nothing to this user, whatever they become.
-    pub fn is_unlimited_user(&self, uid: u32) -> bool {
-        uid == self.owner || uid == ROOT
+    pub fn is_unlimited_user(&self, user: &Principal) -> bool {
+        *user == self.owner || user.is_superuser()
     }
 
     /// Whether any rule could ever allow this peer anything, whichever its unit and program.
@@ -151,7 +153,7 @@ impl Access {
     /// Every reason for which a peer may do something with a credential, were it of the unit and the program that the
     /// rule names.
     pub fn grounds(&self, peer: &Peer, verb: Verb, name: &CredentialName) -> Vec<Ground<'_>> {
-        if peer.uid == Some(ROOT) {
+        if Self::is_superuser(peer) {
             return vec![Ground::Root];
         }
         if self.is_unlimited(peer) {
@@ -169,7 +171,12 @@ impl Access {
     }
 
     fn is_unlimited(&self, peer: &Peer) -> bool {
-        peer.uid.is_some_and(|uid| self.is_unlimited_user(uid))
+        peer.user.as_ref().is_some_and(|user| *user == self.owner) || Self::is_superuser(peer)
+    }
+
+    fn is_superuser(peer: &Peer) -> bool {
+        let Some(user) = &peer.user else { return false };
+        user.is_superuser() || peer.groups.iter().any(Principal::is_group_of_superusers)
     }
 }
 
@@ -205,8 +212,6 @@ fn meaning(request: &Request) -> (Verb, Subject<'_>) {
         | Request::Stop => (Verb::Administer, Subject::Whole),
     }
 }
-
-const ROOT: u32 = 0;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::Peer;
+use crate::principal::Principal;
 
 /// What somebody may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +23,9 @@ pub struct Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Who {
     /// This user.
-    pub user: Option<(String, u32)>,
+    pub user: Option<(String, Principal)>,
     /// Whoever belongs to this group.
-    pub group: Option<(String, u32)>,
+    pub group: Option<(String, Principal)>,
     /// The processes of this unit of the system's service manager.
     pub unit: Option<String>,
     /// Whoever runs this program. It narrows the others: by itself it says nothing of whose hands the program is in.
@@ -101,8 +102,8 @@ impl Who {
 
     /// As far as user and groups go.
     pub(super) fn could_be(&self, peer: &Peer) -> bool {
-        let Some(uid) = peer.uid else { return false };
-        self.user.as_ref().is_none_or(|(_, user)| *user == uid)
+        let Some(caller) = &peer.user else { return false };
+        self.user.as_ref().is_none_or(|(_, user)| user == caller)
             && self.group.as_ref().is_none_or(|(_, group)| peer.groups.contains(group))
     }
 }
@@ -110,7 +111,7 @@ impl Who {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Who { user, group, unit, program } = &self.who;
-        let name = |named: &Option<(String, u32)>| named.as_ref().map(|(name, _)| name.clone());
+        let name = |named: &Option<(String, Principal)>| named.as_ref().map(|(name, _)| name.clone());
         let program = program.as_ref().map(|path| path.display().to_string());
         let told =
             [("user", name(user)), ("group", name(group)), ("unit", unit.clone()), ("program", program)];

@@ -12,7 +12,12 @@ fn name(name: &str) -> CredentialName {
 }
 
 fn peer(uid: u32) -> Peer {
-    Peer { uid: Some(uid), pid: Some(1), groups: vec![uid], ..Peer::default() }
+    Peer {
+        user: Some(Principal::numbered(uid)),
+        pid: Some(1),
+        groups: vec![Principal::numbered(uid)],
+        ..Peer::default()
+    }
 }
 
 fn rule(who: Who, credentials: &[&str], verbs: &[Verb]) -> Rule {
@@ -21,7 +26,7 @@ fn rule(who: Who, credentials: &[&str], verbs: &[Verb]) -> Rule {
 }
 
 fn eve() -> Who {
-    Who { user: Some(("eve".to_owned(), EVE)), ..Who::default() }
+    Who { user: Some(("eve".to_owned(), Principal::numbered(EVE))), ..Who::default() }
 }
 
 /// A request of each verb that is about one credential, and some that are about all.
@@ -58,7 +63,7 @@ fn allows(access: &Access, peer: &Peer, request: &Request) -> bool {
 
 #[test]
 fn without_rules_the_owner_and_root_may_do_everything_and_nobody_else_anything() {
-    let access = Access::new(OWNER, Vec::new());
+    let access = Access::new(Principal::numbered(OWNER), Vec::new());
     for (_, request) in requests_about("acme").into_iter().chain(requests_about_all()) {
         assert!(allows(&access, &peer(OWNER), &request) && allows(&access, &peer(0), &request));
         assert!(!allows(&access, &peer(EVE), &request) && !allows(&access, &Peer::default(), &request));
@@ -69,7 +74,8 @@ fn without_rules_the_owner_and_root_may_do_everything_and_nobody_else_anything()
 #[test]
 fn a_rule_allows_its_verbs_for_its_credentials_to_whom_it_means_and_no_more() {
     for verb in Verb::ALL.into_iter().filter(|verb| *verb != Verb::Administer) {
-        let access = Access::new(OWNER, vec![rule(eve(), &["acme", "globex/*"], &[verb])]);
+        let access =
+            Access::new(Principal::numbered(OWNER), vec![rule(eve(), &["acme", "globex/*"], &[verb])]);
         for credential in ["acme", "globex/jobs"] {
             for (needed, request) in requests_about(credential) {
                 assert_eq!(allows(&access, &peer(EVE), &request), needed == verb, "{request:?}");
@@ -92,7 +98,7 @@ fn a_rule_allows_its_verbs_for_its_credentials_to_whom_it_means_and_no_more() {
 #[test]
 fn what_is_about_the_whole_takes_a_rule_about_all() {
     for verb in Verb::ALL {
-        let access = Access::new(OWNER, vec![rule(eve(), &["*"], &[verb])]);
+        let access = Access::new(Principal::numbered(OWNER), vec![rule(eve(), &["*"], &[verb])]);
         for (needed, request) in requests_about("acme/x").into_iter().chain(requests_about_all()) {
             assert_eq!(allows(&access, &peer(EVE), &request), needed == verb, "{request:?}");
         }
@@ -102,7 +108,8 @@ fn what_is_about_the_whole_takes_a_rule_about_all() {
 #[test]
 fn a_list_shows_what_may_be_inspected() {
     let get_all = rule(eve(), &["*"], &[Verb::Get]);
-    let access = Access::new(OWNER, vec![get_all, rule(eve(), &["acme*"], &[Verb::Inspect])]);
+    let access =
+        Access::new(Principal::numbered(OWNER), vec![get_all, rule(eve(), &["acme*"], &[Verb::Inspect])]);
     let scope = access.judge(&peer(EVE), &Request::List { after: None }).unwrap();
     assert!(
         scope.admits(&name("acme")) && scope.admits(&name("acme/jobs")) && !scope.admits(&name("globex"))
@@ -112,21 +119,21 @@ fn a_list_shows_what_may_be_inspected() {
 #[test]
 fn every_condition_of_a_rule_has_to_hold() {
     let who = Who {
-        group: Some(("jobs".to_owned(), 50)),
+        group: Some(("jobs".to_owned(), Principal::numbered(50))),
         unit: Some("nightly.service".to_owned()),
         program: Some("/usr/bin/report".into()),
         ..Who::default()
     };
-    let access = Access::new(OWNER, vec![rule(who, &["acme"], &[Verb::Get])]);
+    let access = Access::new(Principal::numbered(OWNER), vec![rule(who, &["acme"], &[Verb::Get])]);
     let (_, get) = requests_about("acme").remove(0);
     let whole = Peer {
-        groups: vec![EVE, 50],
+        groups: [EVE, 50].map(Principal::numbered).into(),
         unit: Some("nightly.service".to_owned()),
         program: Some("/usr/bin/report".into()),
         ..peer(EVE)
     };
     assert!(allows(&access, &whole, &get));
-    assert!(!allows(&access, &Peer { groups: vec![EVE], ..whole.clone() }, &get));
+    assert!(!allows(&access, &Peer { groups: vec![Principal::numbered(EVE)], ..whole.clone() }, &get));
     assert!(!allows(&access, &Peer { unit: Some("other.service".to_owned()), ..whole.clone() }, &get));
     assert!(!allows(&access, &Peer { unit: None, ..whole.clone() }, &get));
     assert!(!allows(
@@ -135,13 +142,13 @@ fn every_condition_of_a_rule_has_to_hold() {
         &get
     ));
     assert!(!allows(&access, &Peer { program: None, ..whole.clone() }, &get));
-    assert!(!allows(&access, &Peer { uid: None, ..whole }, &get), "no identity means no");
+    assert!(!allows(&access, &Peer { user: None, ..whole }, &get), "no identity means no");
 }
 
 #[test]
 fn only_what_could_decide_is_looked_at() {
     let who = Who { unit: Some("x.service".to_owned()), ..eve() };
-    let access = Access::new(OWNER, vec![rule(who, &["*"], &[Verb::Get])]);
+    let access = Access::new(Principal::numbered(OWNER), vec![rule(who, &["*"], &[Verb::Get])]);
     assert_eq!(access.looks_at(&peer(EVE)), LookAt { unit: true, program: false });
     assert_eq!(access.looks_at(&peer(OWNER)), LookAt::default());
     assert_eq!(access.looks_at(&peer(1002)), LookAt::default());
@@ -167,7 +174,7 @@ fn what_means_nobody_or_nothing_is_no_rule() {
 fn the_grounds_name_the_rules_that_decide() {
     let conditional = Who { unit: Some("x.service".to_owned()), ..eve() };
     let rules = vec![rule(conditional, &["acme"], &[Verb::Get]), rule(eve(), &["acme"], &[Verb::Inspect])];
-    let access = Access::new(OWNER, rules);
+    let access = Access::new(Principal::numbered(OWNER), rules);
     let told = |verb| match access.grounds(&peer(EVE), verb, &name("acme"))[..] {
         [Ground::Rule(number, rule)] => Some((number, rule.is_conditional(), rule.to_string())),
         _ => None,

@@ -13,6 +13,7 @@ use procurify_token_protocol::{CredentialName, Fingerprint};
 use tokio::sync::oneshot;
 
 use super::{Event, Who};
+use crate::principal::Principal;
 use crate::refresh::Moment;
 
 /// Where events wait.
@@ -28,7 +29,7 @@ struct State {
     events: usize,
     lost: u64,
     recent: HashMap<Key, Recent>,
-    denials: HashMap<Option<u32>, (Moment, u32)>,
+    denials: HashMap<Option<Principal>, (Moment, u32)>,
 }
 
 /// What the writing thread is told, in this order.
@@ -51,7 +52,7 @@ pub(super) enum Item {
 pub(super) struct Key {
     pub(super) act: &'static str,
     pub(super) outcome: &'static str,
-    pub(super) uid: Option<u32>,
+    pub(super) user: Option<Principal>,
     pub(super) pid: Option<i32>,
     /// Tells a process from a later one with its number, where the system does.
     pub(super) process: u64,
@@ -123,7 +124,7 @@ impl Inbox {
         let (span, is_one_too_many) = state.patience_with(&event);
         if is_one_too_many {
             // Who it was precisely is told by those before.
-            event.who = Who { uid: event.who.uid, ..Who::default() }.into();
+            event.who = Who { user: event.who.user.clone(), ..Who::default() }.into();
             event.credential = None;
             event.act = "any";
             if state.recent.get(&event.key()).is_some_and(|recent| recent.counter.count(event.at)) {
@@ -217,7 +218,7 @@ impl State {
             return (SPAN, false);
         }
         let has_room = self.denials.len() < MOST_RECENT;
-        let denied = self.denials.entry(event.who.uid).or_insert((event.at, 0));
+        let denied = self.denials.entry(event.who.user.clone()).or_insert((event.at, 0));
         if denied.0 + DENIALS_SPAN <= event.at {
             *denied = (event.at, 0);
         }
@@ -242,7 +243,7 @@ mod tests {
     use super::*;
 
     fn event(uid: u32, pid: i32, outcome: &'static str, at: i64) -> Event {
-        let who = Who { uid: Some(uid), pid: Some(pid), ..Who::default() };
+        let who = Who { user: Some(Principal::numbered(uid)), pid: Some(pid), ..Who::default() };
         let credential = Some("acme".parse().unwrap());
         let token = Some(Fingerprint::from_bytes([1; 8]));
         Event { credential, token, ..Event::new("get", outcome, who.into(), Moment::from_millis(at)) }

@@ -110,7 +110,7 @@ impl Journal {
             // Before the first record is: a journal without a head was interfered with.
             journal.write_head()?;
             journal.write_head()?;
-            File::open(folder)?.sync_all()?;
+            flush_folder(folder)?;
         }
         Ok((journal, notes))
     }
@@ -206,7 +206,7 @@ impl Journal {
         let mut open = Open { length: 0, path: path.to_owned(), file };
         open.append(&line)?;
         open.file.sync_data()?;
-        File::open(&self.folder)?.sync_all()?;
+        flush_folder(&self.folder)?;
         Ok((open, mac))
     }
 
@@ -262,6 +262,11 @@ impl Open {
 }
 
 /// A daemon that ends may still be writing its last records. One that stays is not waited for.
+/// Makes the names in a folder safe from a power loss. Windows has no such call and needs none.
+fn flush_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
 fn lock(head_file: &File) -> io::Result<()> {
     for _ in 0..LOCK_TRIES {
         match head_file.try_lock() {

@@ -35,6 +35,7 @@ use inbox::{Inbox, Item};
 use reading::{Page, Snapshot};
 
 use crate::clock::Clock;
+use crate::principal::Principal;
 use crate::refresh::Moment;
 use crate::vault::{AuditKey, AuditKeyIs};
 
@@ -70,7 +71,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Who {
     /// The user.
-    pub uid: Option<u32>,
+    pub user: Option<Principal>,
     /// The process.
     pub pid: Option<i32>,
     /// What tells the process from a later one with its number; 0 where nothing does.
@@ -110,7 +111,7 @@ impl Event {
         inbox::Key {
             act: self.act,
             outcome: self.outcome,
-            uid: self.who.uid,
+            user: self.who.user.clone(),
             pid: self.who.pid,
             process: self.who.process,
             credential: self.credential.clone(),
@@ -256,7 +257,7 @@ impl Handle {
         let key = inbox::Key {
             act: event.0,
             outcome: event.1,
-            uid: who.uid,
+            user: who.user.clone(),
             pid: who.pid,
             process: who.process,
             credential: credential.cloned(),

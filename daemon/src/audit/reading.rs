@@ -12,6 +12,7 @@ use procurify_token_protocol::{AuditBreak, AuditVerdict, CredentialName};
 
 use super::journal::{files, lines};
 use super::record::{Head, Line, Walk, Wrong};
+use crate::principal::Principal;
 use crate::vault::AuditKey;
 
 /// Which records are wanted.
@@ -20,7 +21,7 @@ pub struct Filter {
     /// About this credential.
     pub credential: Option<CredentialName>,
     /// Of this user.
-    pub uid: Option<u32>,
+    pub user: Option<Principal>,
     /// From then on.
     pub since: Option<DateTime<Utc>>,
 }
@@ -29,12 +30,12 @@ impl Filter {
     fn wants(&self, line: &[u8]) -> bool {
         let Some(Line { record, .. }) = Line::read(line) else {
             // Whoever looks for nothing in particular sees what became of it.
-            return self.credential.is_none() && self.uid.is_none() && self.since.is_none();
+            return self.credential.is_none() && self.user.is_none() && self.since.is_none();
         };
         let is_since =
             |since: &DateTime<Utc>| DateTime::parse_from_rfc3339(&record.at).is_ok_and(|at| at >= *since);
         self.since.as_ref().is_none_or(is_since)
-            && self.uid.is_none_or(|uid| record.uid == Some(uid))
+            && self.user.as_ref().is_none_or(|user| record.uid == user.uid() && record.sid == user.sid())
             && self.credential.as_ref().is_none_or(|name| record.credential.as_deref() == Some(name.as_str()))
     }
 }

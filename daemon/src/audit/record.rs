@@ -29,6 +29,8 @@ pub(super) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) uid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pid: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) program: Option<String>,

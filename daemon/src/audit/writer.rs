@@ -15,6 +15,7 @@ use super::reading::Snapshot;
 use super::record::{Head, Record};
 use super::{Event, Keep, Opening, Shared, Synced};
 use crate::clock::Clock;
+use crate::principal::Principal;
 use crate::refresh::Moment;
 use crate::vault::{AuditKey, AuditKeyIs};
 
@@ -135,7 +136,8 @@ impl<C: Clock> Writer<C> {
             outcome: event.outcome.to_owned(),
             credential: event.credential.as_ref().map(ToString::to_string),
             token: event.token.as_ref().map(ToString::to_string),
-            uid: who.uid,
+            uid: who.user.as_ref().and_then(Principal::uid),
+            sid: who.user.as_ref().and_then(Principal::sid),
             pid: who.pid,
             program,
             unit: who.unit.as_ref().map(|unit| unit.chars().take(LONGEST).collect()),

@@ -487,7 +487,7 @@ fn close_to_others(file: &File) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o600))
 }
 
-/// The folder's inherited ACL does that on Windows.
+/// On Windows it was made so.
 #[cfg(not(unix))]
 fn close_to_others(_: &File) -> io::Result<()> {
     Ok(())

@@ -81,7 +81,12 @@ pub fn memory(
         ),
     };
     let dumps = if core_dumps_forbidden {
-        finding(Severity::Fine, "core files", "forbidden, and closed to other processes of the user", "")
+        let found = if cfg!(windows) {
+            "reports of a crash have nothing of the heap; other processes of the user can look at it"
+        } else {
+            "forbidden, and closed to other processes of the user"
+        };
+        finding(Severity::Fine, "core files", found, "")
     } else {
         finding(
             Severity::Notice,
@@ -106,7 +111,11 @@ pub fn memory(
         Confinement::None => finding(
             Severity::Notice,
             "sandbox",
-            "none: the kernel has no landlock, or [security] sandbox is false",
+            if cfg!(windows) {
+                "none: there is nothing of the kind on Windows"
+            } else {
+                "none: the kernel has no landlock, or [security] sandbox is false"
+            },
             "",
         ),
     });

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::AbsolutePath;
 use crate::access::{Access, CredentialPattern, Rule, RuleError, Who};
 use crate::os;
+use crate::principal::Principal;
 
 /// One rule as it is written.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -51,11 +52,15 @@ impl TryFrom<String> for UnitName {
 #[derive(Debug, Error)]
 pub enum AccessError {
     /// Nobody has this name.
-    #[error("names the user {0:?}, whom this system does not know: getent passwd shows those whom it knows")]
+    #[error("names the user {0:?}, whom this system does not know: {hint} shows those whom it knows", hint = USERS)]
     UnknownUser(String),
     /// No group has this name.
-    #[error("names the group {0:?}, which this system does not know: getent group shows those that it knows")]
+    #[error("names the group {0:?}, which this system does not know: {hint} shows those that it knows", hint = GROUPS)]
     UnknownGroup(String),
+    /// There is nothing by which this system would tell.
+    #[cfg(windows)]
+    #[error("names a {0}, which is told of no caller on Windows: name a user or a group alone")]
+    NotTold(&'static str),
     /// It means nobody or nothing.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -63,9 +68,15 @@ pub enum AccessError {
 
 impl AccessConfig {
     fn rule(&self) -> Result<Rule, AccessError> {
+        #[cfg(windows)]
+        for (what, is_named) in [("unit", self.unit.is_some()), ("program", self.program.is_some())] {
+            if is_named {
+                return Err(AccessError::NotTold(what));
+            }
+        }
         let user = self.user.as_ref().map(|name| {
             let account = os::account(name).ok_or_else(|| AccessError::UnknownUser(name.clone()))?;
-            Ok::<_, AccessError>((account.name, account.uid))
+            Ok::<_, AccessError>((account.name, account.user))
         });
         let group = self.group.as_ref().map(|name| {
             let group = os::group(name).ok_or_else(|| AccessError::UnknownGroup(name.clone()))?;
@@ -82,11 +93,15 @@ impl AccessConfig {
 }
 
 /// The rules in force, for a daemon that runs as `owner`; or which of them cannot be, the first being 1.
-pub(super) fn access(rules: &[AccessConfig], owner: u32) -> Result<Access, (usize, AccessError)> {
+pub(super) fn access(rules: &[AccessConfig], owner: Principal) -> Result<Access, (usize, AccessError)> {
     let rules = rules.iter().enumerate();
     let rules = rules.map(|(at, rule)| rule.rule().map_err(|error| (at + 1, error)));
     Ok(Access::new(owner, rules.collect::<Result<_, _>>()?))
 }
+
+/// What to type to see whom the system knows.
+const USERS: &str = if cfg!(windows) { "net user" } else { "getent passwd" };
+const GROUPS: &str = if cfg!(windows) { "net localgroup" } else { "getent group" };
 
 fn get_alone() -> Vec<Verb> {
     vec![Verb::Get]

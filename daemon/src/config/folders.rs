@@ -1,6 +1,6 @@
 //! Where a daemon lives on the disk.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
 
@@ -19,24 +19,38 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// Those of this user, by the XDG base directory specification.
+    /// Those of this user, by the XDG base directory specification; on Windows `%APPDATA%` and `%LOCALAPPDATA%`.
     ///
     /// # Errors
     /// [`ConfigError::NoHome`].
     pub fn of_user() -> Result<Self, ConfigError> {
+        #[cfg(unix)]
         let base = etcetera::base_strategy::Xdg::new().map_err(|_| ConfigError::NoHome)?;
-        let state = base.state_dir().unwrap_or_else(|| base.data_dir());
-        Ok(Self {
-            config: base.config_dir().join(NAME),
-            data: base.data_dir().join(NAME),
-            state: state.join(NAME),
-        })
+        #[cfg(windows)]
+        let base = etcetera::base_strategy::Windows::new().map_err(|_| ConfigError::NoHome)?;
+        // What goes along with a user from one machine to another has no vault in it.
+        let data = if cfg!(windows) { base.cache_dir() } else { base.data_dir() };
+        let state = base.state_dir().unwrap_or_else(|| data.clone());
+        Ok(Self { config: base.config_dir().join(NAME), data: data.join(NAME), state: state.join(NAME) })
     }
 
-    /// Those of the whole system: `/etc/procurify-token` and `/var/lib/procurify-token`.
+    /// Those of the whole system: `/etc/procurify-token` and `/var/lib/procurify-token`, on Windows in `%ProgramData%`.
     pub fn of_system() -> Self {
-        let data = Path::new("/var/lib").join(NAME);
-        Self { config: Path::new("/etc").join(NAME), state: data.clone(), data }
+        #[cfg(windows)]
+        {
+            let shared =
+                std::env::var_os("ProgramData").map_or_else(|| r"C:\ProgramData".into(), PathBuf::from);
+            let ours = shared.join(NAME);
+            return Self { config: ours.join("config"), data: ours.join("data"), state: ours.join("data") };
+        }
+        #[cfg(unix)]
+        Self::of_unix_system()
+    }
+
+    #[cfg(unix)]
+    fn of_unix_system() -> Self {
+        let data = PathBuf::from("/var/lib").join(NAME);
+        Self { config: PathBuf::from("/etc").join(NAME), state: data.clone(), data }
     }
 
     /// Where the configuration file is.

@@ -20,7 +20,11 @@ impl TryFrom<PathBuf> for AbsolutePath {
         if path.is_absolute() {
             Ok(Self(path))
         } else {
-            Err("write an absolute path, one that begins with /")
+            Err(if cfg!(windows) {
+                r"write an absolute path, one that begins like C:\, between single quotation marks"
+            } else {
+                "write an absolute path, one that begins with /"
+            })
         }
     }
 }

@@ -27,11 +27,15 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Request::Lock => {
                 self.opened()?;
                 self.lock();
-                info!(uid = peer.uid, pid = peer.pid, "the vault was locked");
+                info!(uid = peer.user.as_ref().map(display), pid = peer.pid, "the vault was locked");
                 return Ok(Answer::Done);
             }
             Request::Stop => {
-                info!(uid = peer.uid, pid = peer.pid, "a client asked the daemon to stop");
+                info!(
+                    uid = peer.user.as_ref().map(display),
+                    pid = peer.pid,
+                    "a client asked the daemon to stop"
+                );
                 self.parts.stop.notify_one();
                 return Ok(Answer::Done);
             }
@@ -51,7 +55,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             Request::Add(new) => {
                 let name = new.name.clone();
                 let changed = made(&name, self.opened()?.vault.add(*new, now.wall))?;
-                info!(credential = %name, uid = peer.uid, pid = peer.pid, "a credential was enrolled");
+                info!(credential = %name, uid = peer.user.as_ref().map(display), pid = peer.pid, "a credential was enrolled");
                 self.keeper.insert(&name, None, History::default(), now);
                 changed
             }
@@ -63,18 +67,18 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     &name,
                     self.opened()?.vault.stage(&name, client_id, &client_secret, replace, now.wall),
                 )?;
-                info!(credential = %name, uid = peer.uid, pid = peer.pid, "new client credentials were stored beside the old ones");
+                info!(credential = %name, uid = peer.user.as_ref().map(display), pid = peer.pid, "new client credentials were stored beside the old ones");
                 changed
             }
             Request::Rollback { name } => {
                 let changed = made(&name, self.opened()?.vault.rollback(&name))?;
-                info!(credential = %name, uid = peer.uid, pid = peer.pid, "the earlier client credentials are in use again");
+                info!(credential = %name, uid = peer.user.as_ref().map(display), pid = peer.pid, "the earlier client credentials are in use again");
                 self.keeper.credentials_changed(&name, now);
                 changed
             }
             Request::Remove { name } => {
                 let changed = made(&name, self.opened()?.vault.remove(&name))?;
-                info!(credential = %name, uid = peer.uid, pid = peer.pid, "a credential was removed");
+                info!(credential = %name, uid = peer.user.as_ref().map(display), pid = peer.pid, "a credential was removed");
                 self.forget(&name);
                 self.keeper.remove(&name, now);
                 changed

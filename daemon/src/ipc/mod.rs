@@ -4,13 +4,15 @@
 //! vault, a client secret in use, or the network.
 
 mod acquaintances;
+mod binding;
 mod listener;
 mod places;
 mod session;
 mod witness;
 
 pub use acquaintances::Acquaintances;
-pub use listener::{BindError, Door, Listener, serve};
+pub use binding::{BindError, Door, Inherited};
+pub use listener::{Listener, serve};
 pub use places::Places;
 #[cfg(fuzzing)]
 pub use session::fuzzing;

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
+use crate::principal::Principal;
+
 /// The places of a daemon, on all of its sockets together.
 #[derive(Debug)]
 pub struct Places {
@@ -23,7 +25,7 @@ pub struct Places {
 struct Taken {
     all: usize,
     of_strangers: usize,
-    of_user: HashMap<Option<u32>, Arc<User>>,
+    of_user: HashMap<Option<Principal>, Arc<User>>,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ struct User {
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    uid: Option<u32>,
+    whose: Option<Principal>,
     user: Arc<User>,
     standing: Standing,
 }
@@ -57,9 +59,9 @@ impl Places {
     }
 
     /// A place for a caller of this user, if there is one for it.
-    pub fn take(self: &Arc<Self>, uid: Option<u32>, standing: Standing) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, whose: Option<Principal>, standing: Standing) -> Option<Place> {
         let mut taken = self.taken();
-        let of_user = taken.of_user.get(&uid).map_or(0, |user| user.connections.load(Ordering::Relaxed));
+        let of_user = taken.of_user.get(&whose).map_or(0, |user| user.connections.load(Ordering::Relaxed));
         let is_free = taken.all < self.most
             && of_user < self.most - self.most / 4
             && (standing == Standing::Known || taken.of_strangers < MOST_STRANGERS);
@@ -68,12 +70,12 @@ impl Places {
         }
         taken.all += 1;
         taken.of_strangers += usize::from(standing == Standing::Stranger);
-        let user = taken.of_user.entry(uid).or_insert_with(|| {
+        let user = taken.of_user.entry(whose.clone()).or_insert_with(|| {
             self.users.fetch_add(1, Ordering::Relaxed);
             Arc::new(User { connections: AtomicUsize::new(0), turns: Semaphore::new(AT_A_TURN) })
         });
         user.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Place { places: Arc::clone(self), uid, user: Arc::clone(user), standing })
+        Some(Place { places: Arc::clone(self), whose, user: Arc::clone(user), standing })
     }
 
     /// Whether more than one user is served.
@@ -104,7 +106,7 @@ impl Drop for Place {
         taken.all -= 1;
         taken.of_strangers -= usize::from(self.standing == Standing::Stranger);
         if self.user.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            taken.of_user.remove(&self.uid);
+            taken.of_user.remove(&self.whose);
             self.places.users.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -123,13 +125,15 @@ mod tests {
     #[test]
     fn one_user_leaves_places_for_the_others_and_a_place_comes_back() {
         let places = Arc::new(Places::new(16));
-        let mut first: Vec<_> = std::iter::from_fn(|| places.take(Some(1), Standing::Known)).collect();
+        let mut first: Vec<_> =
+            std::iter::from_fn(|| places.take(Some(Principal::numbered(1)), Standing::Known)).collect();
         assert_eq!(first.len(), 12);
-        let second: Vec<_> = std::iter::from_fn(|| places.take(Some(2), Standing::Known)).collect();
+        let second: Vec<_> =
+            std::iter::from_fn(|| places.take(Some(Principal::numbered(2)), Standing::Known)).collect();
         assert_eq!(second.len(), 4);
-        assert!(places.take(Some(3), Standing::Known).is_none());
+        assert!(places.take(Some(Principal::numbered(3)), Standing::Known).is_none());
         first.pop();
-        assert!(places.take(Some(3), Standing::Known).is_some());
+        assert!(places.take(Some(Principal::numbered(3)), Standing::Known).is_some());
         drop((first, second));
         assert!(places.taken().of_user.is_empty() && places.taken().all == 0);
     }
@@ -137,21 +141,23 @@ mod tests {
     #[test]
     fn strangers_share_a_few() {
         let places = Arc::new(Places::new(64));
-        let strangers: Vec<_> =
-            (100..200).filter_map(|uid| places.take(Some(uid), Standing::Stranger)).collect();
+        let strangers: Vec<_> = (100..200)
+            .filter_map(|uid| places.take(Some(Principal::numbered(uid)), Standing::Stranger))
+            .collect();
         assert_eq!(strangers.len(), MOST_STRANGERS);
         assert!(places.take(None, Standing::Stranger).is_none());
-        assert!(places.take(Some(1), Standing::Known).is_some());
+        assert!(places.take(Some(Principal::numbered(1)), Standing::Known).is_some());
     }
 
     #[tokio::test]
     async fn a_crowd_takes_turns_where_others_are_served_and_only_there() {
         use futures_util::FutureExt as _;
         let places = Arc::new(Places::new(64));
-        let crowd: Vec<_> =
-            (0..10).map(|_| Arc::new(places.take(Some(1), Standing::Known).unwrap())).collect();
+        let crowd: Vec<_> = (0..10)
+            .map(|_| Arc::new(places.take(Some(Principal::numbered(1)), Standing::Known).unwrap()))
+            .collect();
         assert!(crowd.iter().all(|place| place.turn().now_or_never().is_some()), "nobody else is here");
-        let other = places.take(Some(2), Standing::Known).unwrap();
+        let other = places.take(Some(Principal::numbered(2)), Standing::Known).unwrap();
         assert!(other.turn().now_or_never().is_some(), "one is no crowd");
         let served = Arc::new(AtomicUsize::new(0));
         let count = || served.load(Ordering::Relaxed);

@@ -64,7 +64,7 @@ where
     let Caller { peer, process, place } = caller;
     let program = process.as_ref().and_then(|process| service.program_of(&peer, process));
     let (lately, pending, uploading) = (Lately::default(), FuturesUnordered::new(), None);
-    let caller = Who { uid: peer.uid, pid: peer.pid, ..Who::default() };
+    let caller = Who { user: peer.user.clone(), pid: peer.pid, ..Who::default() };
     let is_noted = service.audit.keep() != Keep::Off;
     let id = || service.acquaintances.id(peer.pid, || stream.process(peer.pid));
     let caller = Who { process: if is_noted { id() } else { 0 }, ..caller };
@@ -87,6 +87,11 @@ where
 
 /// A connection that may know which process is at its other end.
 pub trait Origin {
+    /// Whether whoever connected is gone, where the system says so without anything being written.
+    fn has_hung_up(&self) -> Option<bool> {
+        None
+    }
+
     /// The process, as long as it is there. It takes a descriptor, so it is not held on to for longer than it is looked at.
     fn process(&self, _: Option<i32>) -> Option<Process> {
         None
@@ -394,7 +399,8 @@ where
 
     /// Whether nobody is left to read an answer. Writing nothing fails then, and does nothing otherwise.
     fn has_hung_up(&mut self) -> bool {
-        self.stream.write(&[]).now_or_never().is_some_and(|written| written.is_err())
+        let told = self.stream.has_hung_up();
+        told.unwrap_or_else(|| self.stream.write(&[]).now_or_never().is_some_and(|written| written.is_err()))
     }
 
     /// Says why the connection ends, and ends it.
@@ -451,9 +457,11 @@ where
 /// What a user may do with a credential, and which rules say so.
 fn explained(access: &Access, user: &str, name: &CredentialName) -> Result<Answer, Refusal> {
     let account = os::account(user).ok_or_else(|| explain::unknown_user(user))?;
-    let peer = Peer { uid: Some(account.uid), groups: account.groups, ..Peer::default() };
+    // Elsewhere the groups of somebody are known only once that somebody has connected.
+    let uid = account.user.uid().ok_or_else(explain::unexplained_access)?;
+    let peer = Peer { user: Some(account.user), groups: account.groups, ..Peer::default() };
     let ruling = |verb| explain::ruling(verb, &access.grounds(&peer, verb, name));
-    Ok(Answer::AccessExplained { uid: account.uid, rulings: Verb::ALL.map(ruling).into() })
+    Ok(Answer::AccessExplained { uid, rulings: Verb::ALL.map(ruling).into() })
 }
 
 /// What is said to whoever sends something that is not a frame.

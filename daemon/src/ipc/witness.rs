@@ -234,16 +234,16 @@ pub(super) async fn records(audit: &audit::Handle, request: Request) -> Result<A
     let Request::AuditShow { after, filter, deadline } = request else {
         return audit.verify().await.map(Answer::AuditVerified).map_err(unreadable);
     };
-    let uid = match filter.user {
+    let user = match filter.user {
         Some(user) => {
             let name = user.clone();
             // A name service may be far away.
             let account = tokio::task::spawn_blocking(move || os::account(&name)).await.ok().flatten();
-            Some(account.ok_or_else(|| explain::unknown_user(&user))?.uid)
+            Some(account.ok_or_else(|| explain::unknown_user(&user))?.user)
         }
         None => None,
     };
-    let filter = audit::Filter { credential: filter.credential, uid, since: filter.since };
+    let filter = audit::Filter { credential: filter.credential, user, since: filter.since };
     let shown = audit.show(after, filter, deadline.min(LONGEST_SHOW)).await;
     let (lines, next, more) = shown.map_err(unreadable)?;
     Ok(Answer::AuditRecords { lines, next, more })

@@ -20,7 +20,12 @@ use super::SetupError;
 pub(super) fn connector(extra_ca: Option<&Path>) -> Result<TlsConnector, SetupError> {
     let extra_roots = extra_ca.map_or(Ok(Vec::new()), certificates)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Verifier::new_with_extra_roots(extra_roots, provider.clone())?;
+    let verifier = if cfg!(windows) && extra_roots.is_empty() {
+        // Windows would verify beside what it trusts by itself, and older versions of it could not.
+        Verifier::new(provider.clone())?
+    } else {
+        Verifier::new_with_extra_roots(extra_roots, provider.clone())?
+    };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()

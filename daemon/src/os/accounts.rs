@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use crate::principal::Principal;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
 /// A user of this system.
@@ -9,10 +10,10 @@ use nix::unistd::{Gid, Group, User, getgrouplist};
 pub struct Account {
     /// The name.
     pub name: String,
-    /// The number.
-    pub uid: u32,
+    /// The user.
+    pub user: Principal,
     /// The groups, the user's own first.
-    pub groups: Vec<u32>,
+    pub groups: Vec<Principal>,
 }
 
 /// The user with this name, or, where nobody has it, with this number.
@@ -20,21 +21,22 @@ pub fn account(named: &str) -> Option<Account> {
     let by_name = User::from_name(named).ok().flatten();
     let user = by_name.or_else(|| User::from_uid(named.parse::<u32>().ok()?.into()).ok().flatten());
     let Some(user) = user else {
-        let uid = named.parse().ok()?;
-        return Some(Account { name: named.to_owned(), uid, groups: Vec::new() });
+        let uid: u32 = named.parse().ok()?;
+        return Some(Account { name: named.to_owned(), user: Principal::from(uid), groups: Vec::new() });
     };
     let mut groups = vec![user.gid.as_raw()];
     if let Ok(name) = CString::new(user.name.as_str()) {
         let others = getgrouplist(&name, user.gid).unwrap_or_default().into_iter().map(Gid::as_raw);
         groups.extend(others.filter(|group| *group != user.gid.as_raw()));
     }
-    Some(Account { name: user.name, uid: user.uid.as_raw(), groups })
+    let groups = groups.into_iter().map(Principal::from).collect();
+    Some(Account { name: user.name, user: user.uid.as_raw().into(), groups })
 }
 
 /// The number of the group with this name, or with this number.
-pub fn group(named: &str) -> Option<u32> {
+pub fn group(named: &str) -> Option<Principal> {
     let by_name = Group::from_name(named).ok().flatten().map(|group| group.gid.as_raw());
-    by_name.or_else(|| named.parse().ok())
+    by_name.or_else(|| named.parse().ok()).map(Principal::from)
 }
 
 #[cfg(test)]
@@ -44,11 +46,13 @@ mod tests {
     #[test]
     fn accounts_are_found_by_name_and_by_number() {
         let root = account("root").unwrap();
-        assert_eq!((root.uid, root.groups.first()), (0, Some(&0)));
+        let zero = Principal::from(0);
+        assert_eq!((&root.user, root.groups.first()), (&zero, Some(&zero)));
         assert_eq!(account("0"), Some(root));
-        let nobody = Account { name: "4000000000".to_owned(), uid: 4_000_000_000, groups: Vec::new() };
+        let nobody =
+            Account { name: "4000000000".to_owned(), user: 4_000_000_000.into(), groups: Vec::new() };
         assert_eq!(account("4000000000"), Some(nobody), "a number needs no name");
         assert_eq!((account("no such user"), account("a\0b")), (None, None));
-        assert_eq!((group("0"), group("no such group")), (Some(0), None));
+        assert_eq!((group("0"), group("no such group")), (Some(zero), None));
     }
 }

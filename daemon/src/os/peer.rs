@@ -7,15 +7,17 @@
 //!
 //! What a program is worth as an identity is not judged here: whoever may run it can also have it do what it likes.
 
+use crate::principal::Principal;
+
 /// Who connected.
 #[derive(Debug, Default)]
 pub struct Identity {
-    /// The effective user id.
-    pub uid: Option<u32>,
+    /// The effective user.
+    pub user: Option<Principal>,
     /// The process.
     pub pid: Option<i32>,
     /// The effective group, and where they matter the supplementary ones.
-    pub groups: Vec<u32>,
+    pub groups: Vec<Principal>,
 }
 
 /// What a process is.
@@ -29,11 +31,14 @@ pub struct Seen {
 
 #[cfg(target_os = "linux")]
 pub use linux::{Onlooker, Process, identify};
+#[cfg(all(unix, not(target_os = "linux")))]
+pub use other::identify;
 #[cfg(not(target_os = "linux"))]
-pub use other::{Onlooker, Process, identify};
+pub use other::{Onlooker, Process};
 
 /// The unit that a cgroup belongs to: the first part of its path that is no slice, as in systemd's `cg_path_get_unit`. A unit of
 /// a user's own service manager has a name that this user has chosen; here it is a part of `user@UID.service`.
+#[cfg(any(target_os = "linux", test))]
 fn unit_of_cgroup(told: &str) -> Option<String> {
     // The second hierarchy of a mixed machine, or the only one.
     let mixed = told.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path));
@@ -59,6 +64,7 @@ mod linux {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::{Identity, Seen, unit_of_cgroup};
+    use crate::principal::Principal;
 
     /// A process, and no other that should get its number later.
     #[derive(Debug)]
@@ -71,16 +77,18 @@ mod linux {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn identify(socket: impl AsFd, groups_matter: impl Fn(u32) -> bool) -> io::Result<Identity> {
+    pub fn identify(socket: impl AsFd, groups_matter: impl Fn(&Principal) -> bool) -> io::Result<Identity> {
         let socket = socket.as_fd();
         let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
         // 0 for a process that this one may not see; -1 where the other end was made by nobody.
         let pid = (credentials.pid() > 0).then(|| credentials.pid());
-        let mut groups = vec![credentials.gid()];
-        if groups_matter(credentials.uid()) {
-            groups.extend(crate::os::groups::supplementary(socket.as_raw_fd())?);
+        let user = Principal::from(credentials.uid());
+        let mut groups = vec![Principal::from(credentials.gid())];
+        if groups_matter(&user) {
+            let supplementary = crate::os::groups::supplementary(socket.as_raw_fd())?;
+            groups.extend(supplementary.into_iter().map(Principal::from));
         }
-        Ok(Identity { uid: Some(credentials.uid()), pid, groups })
+        Ok(Identity { user: Some(user), pid, groups })
     }
 
     impl Process {
@@ -170,11 +178,10 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 mod other {
     use std::io;
-    use std::os::fd::AsFd;
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use super::{Identity, Seen};
+    use super::Seen;
 
     /// There are none here: no number of a process can be relied on.
     #[derive(Debug)]
@@ -184,15 +191,23 @@ mod other {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn identify(socket: impl AsFd, _: impl Fn(u32) -> bool) -> io::Result<Identity> {
+    #[cfg(unix)]
+    pub fn identify(
+        socket: impl std::os::fd::AsFd,
+        _: impl Fn(&Principal) -> bool,
+    ) -> io::Result<super::Identity> {
         use nix::unistd::getpeereid;
         let (user, group) = getpeereid(socket.as_fd())?;
-        Ok(Identity { uid: Some(user.as_raw()), pid: None, groups: vec![group.as_raw()] })
+        Ok(super::Identity {
+            user: Some(user.as_raw().into()),
+            pid: None,
+            groups: vec![group.as_raw().into()],
+        })
     }
 
     impl Process {
         /// There is none.
-        pub fn of_peer(_: impl AsFd, _: Option<i32>) -> Option<Self> {
+        pub fn of_peer<T>(_: T, _: Option<i32>) -> Option<Self> {
             None
         }
 
@@ -279,11 +294,14 @@ mod tests {
         use std::sync::Arc;
         let (one, _other) = UnixStream::pair().unwrap();
         let identity = identify(&one, |_| true).unwrap();
-        assert_eq!(identity.uid, Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(identity.user, Some(rustix::process::geteuid().as_raw().into()));
         assert_eq!(identity.pid, i32::try_from(std::process::id()).ok());
-        let mut own: Vec<_> =
-            rustix::process::getgroups().unwrap().iter().map(|group| group.as_raw()).collect();
-        own.insert(0, rustix::process::getegid().as_raw());
+        let mut own: Vec<_> = rustix::process::getgroups()
+            .unwrap()
+            .iter()
+            .map(|group| Principal::from(group.as_raw()))
+            .collect();
+        own.insert(0, rustix::process::getegid().as_raw().into());
         assert_eq!(identity.groups, own);
         let process = Process::of_peer(&one, identity.pid).expect("this kernel holds on to processes");
         let process = Arc::new(process);

@@ -5,11 +5,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::principal::Principal;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit, umask};
 
 /// The user as whom the daemon runs.
-pub fn effective_user() -> u32 {
+pub fn effective_user() -> Principal {
+    own_uid().into()
+}
+
+fn own_uid() -> u32 {
     geteuid().as_raw()
 }
 
@@ -61,8 +66,8 @@ pub fn make_private_folder(folder: &Path, is_passage: bool) -> io::Result<()> {
     }
     let metadata = fs::metadata(folder)?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if owner != effective_user() && owner != 0 || mode & 0o022 != 0 {
-        let wanted = effective_user();
+    if owner != own_uid() && owner != 0 || mode & 0o022 != 0 {
+        let wanted = own_uid();
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(

@@ -3,15 +3,21 @@
 //!
 //! A file is private when it is a regular file (links are not followed), belongs to the effective user and has no
 //! permission bit for group or others; its folder must belong to that user or root and be writable by no one else. On
-//! Windows only the kind of the file is checked: what keeps others out there is the folder's inherited ACL, which
-//! gives a profile's folders to their user alone.
+//! Windows its access list must let nobody in but that user, SYSTEM and the administrators.
 //!
 //! This room knows neither vaults nor keys.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
+use system::{check_file, check_folder_access, check_handed_over, unfollowed};
 
 use super::error::{IoFailure, Step, VaultError};
 use super::seal;
@@ -19,7 +25,7 @@ use super::seal;
 /// Opens a private file for reading; `None` where there is none.
 pub(super) fn open_private(path: &Path) -> Result<Option<File>, VaultError> {
     let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
-    check_file(path, &metadata)?;
+    check_file(path, &file, &metadata)?;
     check_folder(folder_of(path))?;
     Ok(Some(file))
 }
@@ -28,7 +34,7 @@ pub(super) fn open_private(path: &Path) -> Result<Option<File>, VaultError> {
 /// entry in its access list, but by nobody else.
 pub(super) fn open_handed_over(path: &Path) -> Result<Option<File>, VaultError> {
     let Some((file, metadata)) = open_regular(path)? else { return Ok(None) };
-    check_handed_over(path, &metadata)?;
+    check_handed_over(path, &file, &metadata)?;
     check_folder(folder_of(path))?;
     Ok(Some(file))
 }
@@ -62,7 +68,7 @@ pub(crate) fn create_folders(folder: &Path) -> Result<(), IoFailure> {
     let missing: Vec<_> =
         folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
     for folder in missing.into_iter().rev() {
-        attempt(Step::CreateFolder, folder, || private_folders().create(folder))?;
+        attempt(Step::CreateFolder, folder, || system::create_folder(folder))?;
         flush_folder(folder_of(folder))?;
     }
     Ok(())
@@ -70,12 +76,12 @@ pub(crate) fn create_folders(folder: &Path) -> Result<(), IoFailure> {
 
 /// A new, private file, not to be confused with one that was there.
 pub(super) fn create_private(path: &Path) -> io::Result<File> {
-    private(unfollowed(OpenOptions::new().write(true).create_new(true))).open(path)
+    system::create_new(path)
 }
 
 /// Opens a private file for reading and writing and makes it where it is missing.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    private(unfollowed(OpenOptions::new().read(true).write(true).create(true).truncate(false))).open(path)
+    system::open_or_make(path)
 }
 
 /// A file under a name of its own, until it gets its real one. Its own name goes when the value goes.
@@ -120,7 +126,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        #[cfg(test)]
+        #[cfg(all(test, unix))]
         if faults::has_crashed() {
             return;
         }
@@ -168,7 +174,7 @@ pub(super) fn attempt<T>(
     path: &Path,
     operation: impl FnOnce() -> io::Result<T>,
 ) -> Result<T, IoFailure> {
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     let operation = || faults::strike(step).and_then(|()| operation());
     operation().map_err(|cause| IoFailure { step, path: path.to_owned(), cause })
 }
@@ -193,101 +199,9 @@ fn temporary_prefix(target: &Path) -> std::ffi::OsString {
     prefix
 }
 
-#[cfg(unix)]
-fn check_file(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
-    use std::os::unix::fs::MetadataExt;
-    let (wanted, found) = (effective_user(), metadata.uid());
-    if found != wanted {
-        return Err(VaultError::Owner { path: path.to_owned(), found, wanted });
-    }
-    match metadata.mode() & 0o7777 {
-        found if found & 0o077 != 0 => Err(VaultError::Mode { path: path.to_owned(), found }),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn check_handed_over(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
-    use std::os::unix::fs::MetadataExt;
-    let (wanted, found) = (effective_user(), metadata.uid());
-    if found != wanted && found != 0 {
-        return Err(VaultError::Owner { path: path.to_owned(), found, wanted });
-    }
-    match metadata.mode() & 0o7777 {
-        found if found & 0o027 != 0 => Err(VaultError::Mode { path: path.to_owned(), found }),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn check_folder_access(path: &Path, metadata: &fs::Metadata) -> Result<(), VaultError> {
-    use std::os::unix::fs::MetadataExt;
-    let (wanted, found) = (effective_user(), metadata.uid());
-    if found != wanted && found != 0 {
-        return Err(VaultError::FolderOwner { path: path.to_owned(), found, wanted });
-    }
-    match metadata.mode() & 0o7777 {
-        found if found & 0o022 != 0 => Err(VaultError::FolderMode { path: path.to_owned(), found }),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn effective_user() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-/// No link is followed, and a pipe in the file's place does not make the open wait.
-#[cfg(unix)]
-fn unfollowed(options: &mut OpenOptions) -> &mut OpenOptions {
-    use rustix::fs::OFlags;
-    use std::os::unix::fs::OpenOptionsExt;
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600)
-}
-
-#[cfg(unix)]
-fn private_folders() -> DirBuilder {
-    use std::os::unix::fs::DirBuilderExt;
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    builder
-}
-
-#[cfg(not(unix))]
-fn check_file(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_handed_over(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_folder_access(_: &Path, _: &fs::Metadata) -> Result<(), VaultError> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn unfollowed(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(not(unix))]
-fn private_folders() -> DirBuilder {
-    DirBuilder::new()
-}
-
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(super) mod faults;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;

@@ -220,6 +220,16 @@ pub enum VaultError {
         /// Its permission bits.
         found: u32,
     },
+    /// Somebody else owns a vault or key file or its folder, or may get at it (Windows).
+    #[error("{path} is open to {who} and must be closed to others: {mend} mends it.", path = .path.display())]
+    OpenToOthers {
+        /// The file or folder.
+        path: PathBuf,
+        /// A SID.
+        who: String,
+        /// What to type.
+        mend: String,
+    },
     /// Somebody else replaced the vault since it was opened; writing would destroy what they put there.
     #[error("{path} was replaced by another program since it was opened, so nothing was written.", path = .path.display())]
     ChangedOnDisk {

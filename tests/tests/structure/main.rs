@@ -20,13 +20,14 @@ struct Room {
 }
 
 /// Every room but `startup`, the one place where the parts are joined.
-const ROOMS: [Room; 18] = [
-    Room { name: "access", knows: &[], crates: &[PROTOCOL, "glob", "serde", "thiserror"] },
+const ROOMS: [Room; 19] = [
+    Room { name: "access", knows: &["principal"], crates: &[PROTOCOL, "glob", "serde", "thiserror"] },
     Room {
         name: "audit",
         knows: &[
             "clock",
             "os",
+            "principal",
             "refresh::Moment",
             "vault::AuditKey",
             "vault::AuditKeyIs",
@@ -50,7 +51,7 @@ const ROOMS: [Room; 18] = [
     Room {
         name: "checkup",
         knows: &["guarded::Protection", "issuer::Reach", "os::sandbox::Confinement", "vault"],
-        crates: &[PROTOCOL, "chrono", "rustix"],
+        crates: &[PROTOCOL, "chrono", WINDOWS, "rustix"],
     },
     Room { name: "cli", knows: &[], crates: &["clap"] },
     Room {
@@ -66,6 +67,7 @@ const ROOMS: [Room; 18] = [
             "audit::Limits",
             "audit::Settings",
             "os",
+            "principal",
             "refresh::Policy",
             "refresh::Terms",
             "vault::KeyCommand",
@@ -103,7 +105,7 @@ const ROOMS: [Room; 18] = [
         ],
         crates: &[PROTOCOL, "chrono", "humantime"],
     },
-    Room { name: "guarded", knows: &[], crates: &["libc", "rustix", "zeroize"] },
+    Room { name: "guarded", knows: &[], crates: &["libc", WINDOWS, "rustix", "zeroize"] },
     Room {
         name: "ipc",
         knows: &[
@@ -115,17 +117,21 @@ const ROOMS: [Room; 18] = [
             "explain",
             "lookup",
             "os",
+            "principal",
             "refresh::Moment",
         ],
         crates: &[
             PROTOCOL,
             "futures_util",
             "interprocess",
+            "listenfd",
+            WINDOWS,
             "rustix",
             "thiserror",
             "tokio",
             "tokio_util",
             "tracing",
+            "widestring",
             "zeroize",
         ],
     },
@@ -160,7 +166,23 @@ const ROOMS: [Room; 18] = [
     },
     Room { name: "lookup", knows: &["refresh::Moment"], crates: &[PROTOCOL, "zeroize"] },
     Room { name: "main", knows: &["cli", "startup"], crates: &["clap", "zeroizing_alloc"] },
-    Room { name: "os", knows: &[], crates: &["landlock", "libc", "nix", "rustix", "thiserror"] },
+    Room {
+        name: "os",
+        knows: &["principal"],
+        crates: &[
+            "futures_util",
+            "landlock",
+            "libc",
+            "nix",
+            WINDOWS,
+            "rustix",
+            "signal_hook",
+            "signal_hook_tokio",
+            "thiserror",
+            "tokio",
+        ],
+    },
+    Room { name: "principal", knows: &[], crates: &[WINDOWS] },
     Room { name: "refresh", knows: &[], crates: &[PROTOCOL, "chrono"] },
     Room {
         name: "vault",
@@ -172,6 +194,7 @@ const ROOMS: [Room; 18] = [
             "bincode",
             "chrono",
             "keyring_core",
+            WINDOWS,
             "ring",
             "rustix",
             "secrecy",
@@ -185,11 +208,12 @@ const ROOMS: [Room; 18] = [
 ];
 
 /// The crates of ours that each package's manifest may name for what it ships.
-const MANIFESTS: [(&str, &[&str]); 5] = [
+const MANIFESTS: [(&str, &[&str]); 6] = [
     ("protocol", &[]),
-    ("client", &["procurify-token-protocol"]),
-    ("client/cli", &["procurify-token-client", "procurify-token-protocol"]),
-    ("daemon", &["procurify-token-protocol"]),
+    ("protocol/windows", &[]),
+    ("client", &["procurify-token-protocol", "procurify-token-windows"]),
+    ("client/cli", &["procurify-token-client", "procurify-token-protocol", "procurify-token-windows"]),
+    ("daemon", &["procurify-token-protocol", "procurify-token-windows"]),
     ("tests/sandbox", &[]),
 ];
 
@@ -200,6 +224,7 @@ const CLIENT_CRATES: &[&str] = &[
     "http",
     "interprocess",
     PROTOCOL,
+    WINDOWS,
     "rustix",
     "secrecy",
     "tempfile",
@@ -244,7 +269,7 @@ const ALONE: [(&str, &[&str]); 12] = [
     ("landlock", &["daemon/src/os/sandbox.rs"]),
     ("boot_time", &["daemon/src/clock.rs"]),
     ("toml", &["daemon/src/config.rs"]),
-    ("signal_hook_tokio", &["daemon/src/startup.rs"]),
+    ("signal_hook_tokio", &["daemon/src/os/signals.rs"]),
     ("rpassword", &["client/cli/src/terminal.rs"]),
     ("std::env::set_var", &[]),
 ];
@@ -410,11 +435,17 @@ fn only_clocks_ask_the_time() {
 }
 
 /// The fenced files in which something is.
-const UNSAFE_FILES: [&str; 4] = [
+const UNSAFE_FILES: [&str; 10] = [
     "client/cli/src/entry.rs",
     "daemon/src/guarded/page.rs",
     "daemon/src/os/groups.rs",
     "daemon/src/os/heap.rs",
+    "protocol/windows/src/memory.rs",
+    "protocol/windows/src/pipe.rs",
+    "protocol/windows/src/process.rs",
+    "protocol/windows/src/security.rs",
+    "protocol/windows/src/sid.rs",
+    "protocol/windows/src/token.rs",
 ];
 
 #[test]
@@ -537,7 +568,10 @@ impl Wrong {
 
 /// What is shipped.
 fn everything() -> Vec<Source> {
-    ["client/cli/src", "client/src", DAEMON, "protocol/src"].into_iter().flat_map(Source::of_folder).collect()
+    ["client/cli/src", "client/src", DAEMON, "protocol/src", "protocol/windows/src"]
+        .into_iter()
+        .flat_map(Source::of_folder)
+        .collect()
 }
 
 /// `vault::Vault` for each `crate::vault::Vault`.
@@ -598,4 +632,6 @@ fn stands_in_expecting_function(lines: &[&str], site: usize) -> bool {
 
 const DAEMON: &str = "daemon/src";
 const PROTOCOL: &str = "procurify_token_protocol";
+/// What is asked of Windows.
+const WINDOWS: &str = "procurify_token_windows";
 const LONGEST_FILE: usize = 300;

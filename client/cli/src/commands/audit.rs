@@ -104,7 +104,7 @@ fn row(line: &str) -> [String; 7] {
     let words = [times("count", " more times"), times("lost", " records are lost"), late];
     let detail = Some(field("detail")).filter(|detail| !detail.is_empty());
     let act = [field("act"), field("outcome")].into_iter().filter(|word| !word.is_empty() && word != "ok");
-    let who = [("uid", "uid "), ("pid", "pid ")].map(|(name, word)| (field(name), word));
+    let who = [("uid", "uid "), ("sid", ""), ("pid", "pid ")].map(|(name, word)| (field(name), word));
     let who =
         who.iter().filter(|(number, _)| !number.is_empty()).map(|(number, word)| format!("{word}{number}"));
     let program = [field("program"), field("unit")].into_iter().filter(|word| !word.is_empty());

@@ -11,7 +11,7 @@ use super::{PATIENCE, key, refused, unexpected};
 use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, unix};
+use crate::{say, system};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     if fs::symlink_metadata(&args.file).is_ok() {
@@ -71,7 +71,7 @@ fn write(path: &Path, sealed: &[u8]) -> std::io::Result<()> {
         return Err(std::io::Error::other("what was written is not what is there"));
     }
     file.persist_noclobber(path).map_err(|error| error.error)?;
-    unix::flush_folder(folder)
+    system::flush_folder(folder)
 }
 
 const MOST_ATTEMPTS: u32 = 10;

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use crate::args::DetachedArgs;
 use crate::exit::{ExitCode, Failure};
-use crate::unix;
+use crate::system;
 
 pub(super) fn run(args: &DetachedArgs) -> Failure {
     let (program, arguments) = args.command.split_first().expect("clap requires CMD");
-    let error = unix::become_detached(Command::new(program).args(arguments));
+    let error = system::become_detached(Command::new(program).args(arguments));
     Failure::new(ExitCode::of_unrunnable(&error), format!("{}: {error}", program.display()))
         .hint("install procurify-tokend beside procurify-token or in a folder of PATH")
 }

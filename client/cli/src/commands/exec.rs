@@ -6,7 +6,7 @@ use super::get;
 use crate::args::ExecArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{bearer, unix};
+use crate::{bearer, system};
 
 pub(super) fn run(daemon: &Daemon, args: &ExecArgs) -> Result<(), Failure> {
     let grant = get::token(&mut daemon.connect()?, &args.name, &args.token)?;
@@ -16,7 +16,7 @@ pub(super) fn run(daemon: &Daemon, args: &ExecArgs) -> Result<(), Failure> {
     for (variable, value) in bearer::variables(&args.name, &grant) {
         command.env(variable, value.as_str());
     }
-    let error = unix::become_command(&mut command);
+    let error = system::become_command(&mut command);
     let code = ExitCode::of_unrunnable(&error);
     let hint = match code {
         ExitCode::CommandNotFound => {

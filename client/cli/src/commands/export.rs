@@ -8,10 +8,10 @@ use super::{PATIENCE, key, unexpected};
 use crate::args::ExportArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{records, say, unix};
+use crate::{records, say, system};
 
 pub(super) fn run(daemon: &Daemon, args: ExportArgs) -> Result<(), Failure> {
-    if !unix::stdout_is_pipe() {
+    if !system::stdout_is_pipe() {
         return Err(Failure::new(
             ExitCode::Usage,
             "an export holds every client secret as it is, so it is written into a pipe only",

@@ -15,7 +15,7 @@ use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::records::{self, Faults, Record};
-use crate::{say, unix};
+use crate::{say, system};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let records = records::parse(&read(&args.file)?).map_err(|faults| told(&args.file, &faults))?;
@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Ok(bytes);
     }
     let mut file = File::open(path).map_err(unreadable)?;
-    if unix::others_may_read(&file).map_err(unreadable)? {
+    if system::others_may_read(&file).map_err(unreadable)? {
         say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
     }
     file.read_to_end(&mut bytes).map_err(unreadable)?;

@@ -8,14 +8,14 @@ use super::done;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::supervised::Supervisor;
-use crate::{clock, say, unix};
+use crate::{clock, say, system};
 
 pub(super) fn run(daemon: &Daemon) -> Result<(), Failure> {
     let mut client = daemon.connect_to_running()?;
     let pid = client.status()?.pid;
     done(&mut client, &Request::Stop)?;
     // A command that follows at once must not meet a daemon that is leaving.
-    if !clock::within(PATIENCE, || !unix::is_running(pid)) {
+    if !clock::within(PATIENCE, || !system::is_running(pid)) {
         let message = format!("procurify-tokend (pid {pid}) was told to stop, and is still finishing");
         return Err(Failure::new(ExitCode::Busy, message));
     }

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use procurify_token_protocol::{Answer, Refusal, Request, Watched};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use serde_json::json;
 
 use super::unexpected;
 use crate::args::WatchArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{clock, report, say, text, when};
+use crate::{clock, report, say, system, text, when};
 
 pub(super) fn run(daemon: &Daemon, args: &WatchArgs) -> Result<(), Failure> {
     let mut daemon = daemon.connect()?;
@@ -37,11 +35,7 @@ pub(super) fn run(daemon: &Daemon, args: &WatchArgs) -> Result<(), Failure> {
 /// Ends the program when whoever reads its output has gone: it may be long until there is a line to notice that by.
 pub(super) fn leave_with_the_reader() {
     std::thread::spawn(|| {
-        let stdout = std::io::stdout();
-        // An error or a hang-up is told unasked; anything else would be told at once and for ever.
-        let mut reader = [PollFd::new(&stdout, PollFlags::empty())];
-        while poll(&mut reader, None).is_err_and(|error| error == Errno::INTR) {}
-        if reader[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        if system::reader_has_gone() {
             std::process::exit(ExitCode::Ok as i32);
         }
     });

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use procurify_token_client::blocking::Client;
 use procurify_token_client::{Error, NameError, Options, Request};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+#[cfg(unix)]
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tempfile::TempDir;
 
 use super::sandbox::Sandbox;
 use crate::clock::within;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, unix};
+use crate::{say, system};
 
 /// The folder, the sandbox and, once a command has started it, the daemon.
 #[derive(Debug)]
@@ -33,7 +35,12 @@ pub(super) struct House {
 impl House {
     pub(super) fn build() -> Result<Self, Failure> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [
+            SIGINT,
+            SIGTERM,
+            #[cfg(unix)]
+            SIGHUP,
+        ] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted)).map_err(|error| unbuilt(&error))?;
         }
         // tempfile makes it for its owner alone.
@@ -71,7 +78,7 @@ impl House {
             .env("PROCURIFY_TOKEN_SOCKET", self.socket())
             .env("PROCURIFY_TOKEN_AUTOSTART", "always")
             .current_dir(self.folder());
-        unix::detach(&mut command);
+        system::detach(&mut command);
         command
     }
 
@@ -93,7 +100,7 @@ impl House {
     pub(super) fn kill_daemon(&self) -> Result<(), Failure> {
         let pid = self.connect()?.status()?.pid;
         say::line(format!("   $ kill -9 {pid}"))?;
-        unix::kill(pid);
+        system::kill(pid);
         if self.is_daemon_gone_within(PATIENCE) {
             Ok(())
         } else {
@@ -114,16 +121,19 @@ impl House {
 
     fn furnish(&self) -> std::io::Result<()> {
         for (_, folder) in FOLDERS {
-            unix::private_folder(&self.folder().join(folder))?;
+            system::private_folder(&self.folder().join(folder))?;
         }
         let config = self.folder().join("config/procurify-token");
-        unix::private_folder(&config)?;
+        system::private_folder(&config)?;
         // A JSON text is a TOML text as well.
         let extra_ca = serde_json::Value::from(self.sandbox.ca().to_string_lossy());
         fs::write(config.join("config.toml"), format!("[issuer]\nextra-ca = {extra_ca}\n"))
     }
 
     fn socket(&self) -> PathBuf {
+        if cfg!(windows) {
+            return format!(r"\\.\pipe\procurify-token-demo-{}", std::process::id()).into();
+        }
         self.folder().join("run/tokend.sock")
     }
 
@@ -141,9 +151,9 @@ impl House {
         // Refused or not: whoever is still there afterwards is killed.
         let _ = client.request(&Request::Stop, PATIENCE);
         drop(client);
-        if !within(PATIENCE, || !unix::is_running(status.pid)) {
-            unix::kill(status.pid);
-            let _ = within(PATIENCE, || !unix::is_running(status.pid));
+        if !within(PATIENCE, || !system::is_running(status.pid)) {
+            system::kill(status.pid);
+            let _ = within(PATIENCE, || !system::is_running(status.pid));
         }
     }
 }
@@ -172,7 +182,9 @@ fn unbuilt(error: &std::io::Error) -> Failure {
 
 /// Variables that could lead out of the house.
 const OURS: [&str; 5] = ["PROCURIFY_", "XDG_", "SSL_CERT_", "NOTIFY_SOCKET", "LISTEN_"];
-const FOLDERS: [(&str, &str); 6] = [
+const FOLDERS: [(&str, &str); 8] = [
+    ("APPDATA", "config"),
+    ("LOCALAPPDATA", "data"),
     ("HOME", "home"),
     ("XDG_CONFIG_HOME", "config"),
     ("XDG_DATA_HOME", "data"),

@@ -13,7 +13,7 @@ use super::house::interruption;
 use crate::autostart::program_beside_us;
 use crate::clock::within;
 use crate::exit::{ExitCode, Failure};
-use crate::unix;
+use crate::system;
 
 /// A sandbox that answers.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Sandbox {
         let mut command = Command::new(program_beside_us(SANDBOX));
         command.args(["--print-env", "--stop-with-stdin", "--ca-file"]).arg(ca);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = unix::detach(&mut command).spawn().map_err(|error| {
+        let mut child = system::detach(&mut command).spawn().map_err(|error| {
             Failure::new(ExitCode::Other, format!("procurify-sandbox could not be started: {error}"))
                 .hint("the demo needs it beside procurify-token: cargo build --release builds both")
         })?;

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::clock::SystemClock;
 use crate::lookup::Ready;
+use crate::principal::Principal;
 
 /// Takes a session through a script, and to its end. The clock of the runtime has to be one that is stopped.
 ///
@@ -89,14 +90,15 @@ impl Caller {
         lookup.publish(&"acme".parse().expect("a name"), Some(Ready { frame, expires, fingerprint }.into()));
         let (stop, stopping) = watch::channel(false);
         let uploads = Arc::new(Semaphore::new(usize::from(settings & 2) / 2));
-        let access = watch::channel(Arc::new(Access::new(1000, Vec::new()))).1;
+        let access = watch::channel(Arc::new(Access::new(Principal::numbered(1000), Vec::new()))).1;
         let onlooker = None;
         let (clock, audit) = (SystemClock, crate::audit::Handle::default());
         let acquaintances = Acquaintances::default();
         let service =
             Service { access, onlooker, lookup, driver, clock, uploads, stopping, audit, acquaintances };
         let is_served = settings & 1 == 0;
-        let peer = Peer { uid: Some(if is_served { 1000 } else { 1001 }), ..Peer::default() };
+        let peer =
+            Peer { user: Some(Principal::numbered(if is_served { 1000 } else { 1001 })), ..Peer::default() };
         let peer = super::Caller { peer, ..super::Caller::default() };
         let session = tokio::spawn(converse(other_end, peer, Arc::new(service)));
         let (reader, writer) = tokio::io::split(stream);

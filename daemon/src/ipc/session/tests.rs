@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::principal::Principal;
 
 const OWNER: u32 = 1000;
 
@@ -26,7 +27,7 @@ impl Visitor {
         let lookup = Arc::new(Lookup::default());
         let (stop, stopping) = watch::channel(false);
         let service = Service {
-            access: watch::channel(Arc::new(Access::new(OWNER, Vec::new()))).1,
+            access: watch::channel(Arc::new(Access::new(Principal::numbered(OWNER), Vec::new()))).1,
             onlooker: None,
             lookup: Arc::clone(&lookup),
             driver: handle,
@@ -36,7 +37,7 @@ impl Visitor {
             audit: audit::Handle::default(),
             acquaintances: Acquaintances::default(),
         };
-        let peer = Peer { uid: Some(uid), ..Peer::default() };
+        let peer = Peer { user: Some(Principal::numbered(uid)), ..Peer::default() };
         let session =
             tokio::spawn(converse(other_end, Caller { peer, ..Caller::default() }, Arc::new(service)));
         Self { stream, buffer: FrameBuffer::new(frame::MAX_ANSWER), driver, lookup, session, stop }
