@@ -31,7 +31,7 @@ mod on_tokio {
 }
 
 #[cfg(feature = "blocking")]
-pub(crate) use without_runtime::{BlockingStream, dial_blocking, read_within, write_within};
+pub(crate) use without_runtime::{BlockingStream, dial_blocking, read_arrived, read_within, write_within};
 
 #[cfg(feature = "blocking")]
 mod without_runtime {
@@ -46,6 +46,15 @@ mod without_runtime {
     /// Connects, which takes no time: a pipe is there or not.
     pub(crate) fn dial_blocking(pipe: &Path, _: Duration) -> io::Result<BlockingStream> {
         BlockingStream::new(connect(pipe)?)
+    }
+
+    /// Reads what has arrived already; [`io::ErrorKind::WouldBlock`] where that is nothing.
+    pub(crate) fn read_arrived(stream: &mut BlockingStream, buffer: &mut [u8]) -> io::Result<usize> {
+        stream.set_limit(Some(Duration::ZERO));
+        stream.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => io::ErrorKind::WouldBlock.into(),
+            _ => error,
+        })
     }
 
     /// Reads once, within a time.

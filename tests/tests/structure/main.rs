@@ -265,7 +265,15 @@ const ALONE: [(&str, &[&str]); 12] = [
     ("argon2", &["daemon/src/vault/stretch.rs"]),
     ("keyring_core", &["daemon/src/vault/keychain.rs"]),
     ("redb", &["daemon/src/cache/mod.rs"]),
-    ("libc", &["daemon/src/guarded/page.rs", "daemon/src/os/groups.rs", "daemon/src/os/heap.rs"]),
+    (
+        "libc",
+        &[
+            "client/cli/src/entry.rs",
+            "daemon/src/guarded/page.rs",
+            "daemon/src/os/groups.rs",
+            "daemon/src/os/heap.rs",
+        ],
+    ),
     ("landlock", &["daemon/src/os/sandbox.rs"]),
     ("boot_time", &["daemon/src/clock.rs"]),
     ("toml", &["daemon/src/config.rs"]),
