@@ -139,7 +139,7 @@ mod tests {
         let (listener, _) = bind(&pipe, Door::Private).unwrap();
         let client = connect(&pipe).unwrap();
         let stream = listener.accept().await.unwrap();
-        let identity = identify(&stream).unwrap();
+        let identity = identify(&stream, |_| true).unwrap();
         let own = own_identity().unwrap();
         assert_eq!(identity.user, Some(own.user.clone().into()));
         assert_eq!(identity.pid, i32::try_from(std::process::id()).ok());
