@@ -85,6 +85,29 @@ fn a_changed_rule_holds_for_who_is_connected_already() {
 }
 
 #[test]
+fn who_waits_and_may_no_longer_gets_nothing() {
+    if !is_root("lost rights") {
+        return;
+    }
+    let home = home("[[access]]\nuser = \"nobody\"\ncredentials = [\"acme\"]\n");
+    let daemon = started(&home);
+    let mut client = client_of(&home, NOBODY, &[]);
+    let watch = |seen| Request::Watch { name: name("acme"), seen, deadline: PATIENCE };
+    let told = client.request(&watch(None), PATIENCE);
+    let Ok(Answer::Watched(told)) = told else { panic!("{told:?}") };
+    let mut waiting = client_of(&home, NOBODY, &[]);
+    let waiting = thread::spawn(move || waiting.request(&watch(Some(told.revision)), PATIENCE));
+    // By this it has begun to wait: it was sent long before the rules are read.
+    assert!((0..50).all(|_| client.token(&name("acme")).is_ok()));
+    configure(&home, "");
+    daemon.signal(Signal::HUP);
+    let is_in_force = (0..LONG).any(|_| client.token(&name("acme")).is_err());
+    assert!(is_in_force, "the rules without any are not in force");
+    let _ = home.command(["refresh", "acme"]).run().succeeds();
+    let _ = denied(waiting.join().unwrap());
+}
+
+#[test]
 fn a_unit_of_the_systems_manager_is_told_from_one_of_the_users_own_and_only_there() {
     let test = "units";
     if !is_root(test) {
@@ -153,8 +176,7 @@ fn a_program_is_what_the_caller_runs_when_it_connects_and_when_it_asks() {
     let get = Request::Get { name: name("acme"), min_ttl: std::time::Duration::ZERO, deadline: PATIENCE };
     let frame = codec::encode_request(1, &get).unwrap();
     let frame = frame.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
-    let heard = |first: &Path, second: &Path| {
-        let mut command = Command::new("setpriv");
+    let heard_of = |mut command: Command, first: &Path, second: &Path| {
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
         let output =
             command.args([first, &script, &home.socket(), Path::new(&frame), second]).stdin(Stdio::null());
@@ -164,7 +186,20 @@ fn a_program_is_what_the_caller_runs_when_it_connects_and_when_it_asks() {
         assert_eq!(got.len(), 2, "{heard} {}", String::from_utf8_lossy(&output.stderr));
         (got[0], got[1])
     };
+    let heard = |first: &Path, second: &Path| heard_of(Command::new("setpriv"), first, second);
+    // With one of them mounted over the other, for itself.
+    let heard_where_mounted = |one: &Path, over: &Path| {
+        let mut command = Command::new("unshare");
+        let mount = "mount --bind \"$0\" \"$1\" && shift && exec setpriv \"$@\"";
+        command.args(["--mount", "sh", "-c", mount]).args([one, over]);
+        heard_of(command, over, over)
+    };
     assert_eq!(heard(&allowed, &allowed), (true, true));
+    assert_eq!(
+        heard_where_mounted(&other, &allowed),
+        (false, false),
+        "to the caller alone it is that program"
+    );
     assert_eq!(heard(&other, &other), (false, false));
     assert_eq!(heard(&allowed, &other), (true, false), "it became another program after connecting");
     assert_eq!(heard(&other, &allowed), (false, false), "it became the allowed program after connecting");

@@ -332,6 +332,8 @@ fn where_records_are_required_a_full_disk_stops_everything_but_looking_locking_a
     let typed = typed.expect("it is refused").fails_with(13);
     let typed = typed.saying(&["audit record", "procurify-token status"]);
     assert!(!typed.stderr.contains(token.line()));
+    // Nothing is asked for either: the token stays what it is.
+    let _ = home.command(["refresh", "acme"]).run().fails_with(13);
     let add = Request::Add(Box::new(credential("acme/second")));
     let refused = home.client().request(&add, PATIENCE);
     assert!(matches!(refused, Err(Error::Refused(refusal)) if refusal.code == RefusalCode::NOT_AUDITED));

@@ -26,7 +26,9 @@ fn open_standard_streams() {
         // SAFETY: whether the number is that of an open file is just what is asked.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
             // SAFETY: the path is a string of C. The lowest free number is taken, which is this one.
-            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+            if unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } == -1 {
+                std::process::abort();
+            }
         }
     }
 }

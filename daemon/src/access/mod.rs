@@ -117,6 +117,12 @@ impl Access {
         }
     }
 
+    /// Whether this peer may do with this credential what the verb says.
+    pub fn allows(&self, peer: &Peer, verb: Verb, name: &CredentialName) -> bool {
+        self.is_unlimited(peer)
+            || self.rules.iter().any(|rule| rule.says(verb) && rule.who.is(peer) && rule.covers(name))
+    }
+
     /// Whether the rules are nothing to this user, whatever they become.
     pub fn is_unlimited_user(&self, user: &Principal) -> bool {
         *user == self.owner || user.is_superuser()
@@ -177,6 +183,16 @@ impl Access {
     fn is_superuser(peer: &Peer) -> bool {
         let Some(user) = &peer.user else { return false };
         user.is_superuser() || peer.groups.iter().any(Principal::is_group_of_superusers)
+    }
+}
+
+/// Of a request that may be answered with a token: by which right, and whose.
+pub fn token_wanted(request: &Request) -> Option<(Verb, &CredentialName)> {
+    match request {
+        Request::Get { name, .. } | Request::Watch { name, .. } | Request::Refresh { name, .. } => {
+            Some((meaning(request).0, name))
+        }
+        _ => None,
     }
 }
 

@@ -72,6 +72,9 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// How many requests may wait for the driver; further callers are told that it is busy.
+    pub const MOST_COMMANDS: usize = 4096;
+
     /// Has a request answered. Dropping the future cancels nothing that was begun.
     ///
     /// # Errors
@@ -104,8 +107,8 @@ impl Handle {
 impl Handle {
     /// A handle whose requests arrive in the hand of a test or of the fuzzer.
     pub(crate) fn in_hand() -> (Self, mpsc::Receiver<(Request, Reply)>) {
-        let (commands, mut inbox) = mpsc::channel(MOST_COMMANDS);
-        let (forward, hand) = mpsc::channel(MOST_COMMANDS);
+        let (commands, mut inbox) = mpsc::channel(Handle::MOST_COMMANDS);
+        let (forward, hand) = mpsc::channel(Handle::MOST_COMMANDS);
         tokio::spawn(async move {
             while let Some(Command { request, reply, .. }) = inbox.recv().await {
                 if forward.send((request, reply)).await.is_err() {
@@ -274,7 +277,7 @@ enum Event {
 impl<I: TokenIssuer, C: Clock> Driver<I, C> {
     /// A driver whose vault is still closed, and the handle to it.
     pub fn new(parts: Parts<I, C>) -> (Self, Handle) {
-        let (sender, commands) = mpsc::channel(MOST_COMMANDS);
+        let (sender, commands) = mpsc::channel(Handle::MOST_COMMANDS);
         let now = parts.clock.now();
         let driver = Self {
             started_at: now.wall,
@@ -479,8 +482,6 @@ fn needs_the_vault(request: &Request) -> bool {
     )
 }
 
-/// How many requests may wait for the driver; further callers are told that it is busy.
-const MOST_COMMANDS: usize = 4096;
 const LEAST_CROWD: usize = 64;
 const LONGEST_NAP: Duration = Duration::from_mins(1);
 const LONGEST_DEADLINE: Duration = Duration::from_hours(1);

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 
+use crate::driver::Handle;
 use crate::principal::Principal;
 
 /// The places of a daemon, on all of its sockets together.
@@ -32,6 +33,8 @@ struct Taken {
 struct User {
     connections: AtomicUsize,
     turns: Semaphore,
+    /// Room for requests that the driver has yet to answer.
+    room: Arc<Semaphore>,
 }
 
 /// One place; dropping it gives it back.
@@ -72,7 +75,11 @@ impl Places {
         taken.of_strangers += usize::from(standing == Standing::Stranger);
         let user = taken.of_user.entry(whose.clone()).or_insert_with(|| {
             self.users.fetch_add(1, Ordering::Relaxed);
-            Arc::new(User { connections: AtomicUsize::new(0), turns: Semaphore::new(AT_A_TURN) })
+            Arc::new(User {
+                connections: AtomicUsize::new(0),
+                turns: Semaphore::new(AT_A_TURN),
+                room: Arc::new(Semaphore::new(MOST_UNDER_WAY)),
+            })
         });
         user.connections.fetch_add(1, Ordering::Relaxed);
         Some(Place { places: Arc::clone(self), whose, user: Arc::clone(user), standing })
@@ -89,6 +96,11 @@ impl Places {
 }
 
 impl Place {
+    /// Room for one more request that waits for the driver, where this user has some left: half of what there is for everybody.
+    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.user.room).try_acquire_owned().ok()
+    }
+
     /// Waits, where others are served too and this user has a crowd here, until it is this one's turn: so many of the crowd's, then
     /// whatever has arrived meanwhile from anybody. Nothing is held on to after that, so that who is slow holds up nobody.
     pub(super) async fn turn(&self) {
@@ -115,6 +127,7 @@ impl Drop for Place {
 /// With so many connections a user is no crowd.
 const FEW: usize = 4;
 const AT_A_TURN: usize = 4;
+const MOST_UNDER_WAY: usize = Handle::MOST_COMMANDS / 2;
 /// A stranger needs a place no longer than to be refused.
 const MOST_STRANGERS: usize = 8;
 

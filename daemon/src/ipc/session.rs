@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::acquaintances::Acquaintances;
 use super::places::Place;
 use super::witness::{self, Act, Lately};
-use crate::access::{Access, LookAt, Peer};
+use crate::access::{self, Access, LookAt, Peer, Scope};
 use crate::audit::{self, Keep, Noted, Who};
 use crate::clock::Clock;
 use crate::driver::{Handle, Upload};
@@ -318,6 +318,13 @@ where
             }
             request => request,
         };
+        let peer = peer.clone();
+        self.ask_driver(request_id, request, peer, scope);
+        Ok(())
+    }
+
+    /// Has the driver answer, and whoever is to be told of it noted.
+    fn ask_driver(&mut self, request_id: u16, request: Request, peer: Peer, scope: Scope) {
         let upload = match request {
             Request::Restore { length } | Request::Import { length } => {
                 // Where a connection broke and was made anew, a part may be missing.
@@ -325,22 +332,42 @@ where
             }
             _ => None,
         };
-        let (service, peer, act) = (Arc::clone(&self.service), peer.clone(), Act::of(&request));
+        let (service, act) = (Arc::clone(&self.service), Act::of(&request));
+        let room = self.place.as_ref().map(Place::room);
+        let token_of = access::token_wanted(&request).map(|(verb, name)| (verb, name.clone(), peer.clone()));
         let is_of_note = act.is_of_note() && service.audit.keep() != Keep::Off;
         let who = Arc::new(if is_of_note { self.who() } else { Who::default() });
         let is_deed = act.is_deed() && is_of_note;
         let answered = async move {
+            // Its own, until there is an answer.
+            let room = room;
             // The right to upload goes when the driver has what was uploaded: no two of them are ever in memory.
             let (upload, _permit) = upload.unzip();
             let wanted = if let Request::Get { name, .. } = &request { Some(name.clone()) } else { None };
-            let answer = service.driver.ask_about(request, upload, peer, scope);
+            let is_still_allowed = |service: &Service<C>| {
+                let access = service.access.borrow();
+                token_of.as_ref().is_none_or(|(verb, name, peer)| access.allows(peer, *verb, name))
+            };
+            let answer = async {
+                if let Some(None) = room {
+                    return Err(explain::busy());
+                }
+                let reply = service.driver.ask_about(request, upload, peer, scope).await;
+                // Who waited may have lost his right meanwhile.
+                if witness::brings_token(&reply) && !is_still_allowed(&service) {
+                    service.note_revoked(&who, &act);
+                    return Err(explain::denied());
+                }
+                reply
+            };
             let reply = if is_of_note {
-                service.witnessed(act, Arc::clone(&who), answer).await
+                service.witnessed(act.clone(), Arc::clone(&who), answer).await
             } else {
                 answer.await
             };
             // A driver that takes nothing more is no reason to refuse what is held, though it is less than was asked for.
-            let wanted = wanted.filter(|_| reply.as_ref().is_err_and(is_dismissal));
+            let wanted =
+                wanted.filter(|_| reply.as_ref().is_err_and(is_dismissal) && is_still_allowed(&service));
             let now = service.clock.boot();
             let held = wanted.and_then(|name| Some((service.lookup.find(&name, Duration::ZERO, now)?, name)));
             let Some((held, name)) = held else { return encode(request_id, &reply) };
@@ -360,7 +387,6 @@ where
         } else {
             self.pending.push(Box::pin(answered));
         }
-        Ok(())
     }
 
     /// The caller as an audit record names it, looked at now.

@@ -36,6 +36,8 @@ enum Kind {
     Look,
     /// It may be answered with a token.
     Token,
+    /// A new token is asked for, whatever becomes of the answer.
+    Renewal,
     /// Something is done.
     Deed,
     /// Something is done that must also be possible where no record can be written; nothing follows it that could say so.
@@ -44,7 +46,7 @@ enum Kind {
 
 impl Act {
     pub(super) fn of(request: &Request) -> Self {
-        use Kind::{Deed, Ending, Look, Token};
+        use Kind::{Deed, Ending, Look, Renewal, Token};
         let act = |name, kind| Self { name, kind, credential: None, token: None, detail: None };
         let of = |name, kind, credential: &CredentialName| Self {
             credential: Some(credential.clone()),
@@ -54,7 +56,7 @@ impl Act {
         match request {
             Request::Get { name, .. } => of("get", Token, name),
             Request::Watch { name, .. } => of("watch", Token, name),
-            Request::Refresh { name, .. } => of("refresh", Token, name),
+            Request::Refresh { name, .. } => of("refresh", Renewal, name),
             Request::Invalidate { name, fingerprint } => {
                 Self { token: Some(*fingerprint), ..of("invalidate", Deed, name) }
             }
@@ -169,6 +171,12 @@ impl<C: Clock> Service<C> {
         self.audit.note(Event { credential, token, ..Event::new("get", OK, who().into(), at) })
     }
 
+    /// Somebody may not have any more what he asked for.
+    pub(super) fn note_revoked(&self, who: &Arc<Who>, act: &Act) {
+        let event = Event::new(act.name, DENIED, Arc::clone(who), self.clock.boot());
+        let _ = self.audit.note(Event { credential: act.credential.clone(), ..event });
+    }
+
     /// Somebody may not do what he asks for.
     pub(super) fn note_denial(&self, caller: &Who, request: &Request, who: impl FnOnce() -> Who) {
         if self.audit.keep() == Keep::Off {
@@ -197,13 +205,16 @@ impl<C: Clock> Service<C> {
         let is_required = self.audit.keep() == Keep::Required;
         if act.kind == Kind::Ending {
             let _ = self.audit.note(event(ASKED));
-        } else if act.kind == Kind::Deed && is_required && !self.audit.note(event(ASKED)).is_settled().await {
+        } else if matches!(act.kind, Kind::Deed | Kind::Renewal)
+            && is_required
+            && !self.audit.note(event(ASKED)).is_settled().await
+        {
             return Err(explain::not_audited());
         }
         let answer = answer.await;
         match (act.kind, &answer) {
-            (Kind::Look, _) | (Kind::Token, Err(_)) | (Kind::Ending, Ok(_)) => {}
-            (Kind::Token, Ok(answer)) => {
+            (Kind::Look, _) | (Kind::Token | Kind::Renewal, Err(_)) | (Kind::Ending, Ok(_)) => {}
+            (Kind::Token | Kind::Renewal, Ok(answer)) => {
                 let event = Event { token: token_in(answer), ..event(OK) };
                 let (act, about) = ((event.act, OK), event.credential.as_ref());
                 let needs_none = event.token.is_none()
@@ -247,6 +258,11 @@ pub(super) async fn records(audit: &audit::Handle, request: Request) -> Result<A
     let shown = audit.show(after, filter, deadline.min(LONGEST_SHOW)).await;
     let (lines, next, more) = shown.map_err(unreadable)?;
     Ok(Answer::AuditRecords { lines, next, more })
+}
+
+/// Whether somebody who may not have a token would get one.
+pub(super) fn brings_token(reply: &Result<Answer, Refusal>) -> bool {
+    reply.as_ref().is_ok_and(|answer| token_in(answer).is_some())
 }
 
 fn token_in(answer: &Answer) -> Option<Fingerprint> {

@@ -40,9 +40,14 @@ pub use other::{Onlooker, Process};
 /// a user's own service manager has a name that this user has chosen; here it is a part of `user@UID.service`.
 #[cfg(any(target_os = "linux", test))]
 fn unit_of_cgroup(told: &str) -> Option<String> {
+    // Number, controllers, and a path in which its owner may have written anything.
+    let fields = told.lines().filter_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        rest.split_once(':').map(|(controllers, path)| (number, controllers, path))
+    });
     // The second hierarchy of a mixed machine, or the only one.
-    let mixed = told.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path));
-    let path = mixed.or_else(|| told.lines().find_map(|line| line.strip_prefix("0::")))?;
+    let mixed = fields.clone().find(|(_, controllers, _)| *controllers == "name=systemd");
+    let (.., path) = mixed.or_else(|| fields.clone().find(|(number, ..)| *number == "0"))?;
     let mut parts = path.strip_prefix('/')?.split('/');
     let kind = |part: &str| part.rsplit_once('.').map_or("", |(_, kind)| kind).to_owned();
     let unit = parts.find(|part| kind(part) != "slice")?;
@@ -56,6 +61,7 @@ mod linux {
     use std::fs;
     use std::io;
     use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+    use std::os::unix::fs::MetadataExt as _;
     use std::path::PathBuf;
     use std::sync::{Arc, mpsc};
     use std::thread;
@@ -114,10 +120,14 @@ mod linux {
             self.is_alive().then(|| unit_of_cgroup(&told))?
         }
 
-        /// The program that it runs. It takes the right to look into that process: root, or `CAP_SYS_PTRACE`, or the same user.
+        /// The program that it runs, where the file of that name is it for this process too. It takes the right to look into that process: root, or `CAP_SYS_PTRACE`, or the same user.
         fn program(&self) -> Option<PathBuf> {
-            let program = fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;
-            self.is_alive().then_some(program)
+            let link = format!("/proc/{}/exe", self.pid);
+            let program = fs::read_link(&link).ok()?;
+            // The path is as that process sees it, and whoever may mount something for himself decides what is there.
+            let (runs, named) = (fs::metadata(link).ok()?, fs::metadata(&program).ok()?);
+            let is_the_same = (runs.dev(), runs.ino()) == (named.dev(), named.ino());
+            (is_the_same && self.is_alive()).then_some(program)
         }
 
         /// Whether it has not ended. A process's descriptor can be read from once it has.
@@ -274,6 +284,11 @@ mod tests {
         for (path, told) in [
             // What a user calls a unit of his own proves nothing.
             ("/user.slice/user-7.slice/user@7.service/app.slice/nightly.service", Some("user@7.service")),
+            (
+                "/user.slice/user-7.slice/user@7.service/x:name=systemd:/system.slice/a.service",
+                Some("user@7.service"),
+            ),
+            ("/x:name=systemd:/system.slice/nightly.service", None),
             ("/", None),
             ("/../../system.slice/nightly.service", None),
             ("/docker/0123", None),
