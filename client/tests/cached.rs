@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use procurify_token_client::testing::{Asked, FakeDaemon};
 use procurify_token_client::{Client, CredentialName, Error, RefusalCode, Token, TokenOptions, blocking};
+use tokio::time::Instant;
+
+/// Reached only where the code is broken.
+const LONGEST: Duration = Duration::from_secs(20);
 
 fn acme() -> CredentialName {
     "acme".parse().expect("a name")
@@ -19,14 +23,41 @@ async fn client_of(daemon: &FakeDaemon) -> Client {
     Client::connect(&daemon.options()).await.expect("it listens")
 }
 
-/// Asks until another token than this one is handed out, which it is as soon as the news have arrived.
-async fn another_than(token: &Token, client: &Client) -> Token {
-    loop {
-        let next = client.token(&acme()).await.expect("a token");
-        if next.fingerprint() != token.fingerprint() {
-            return next;
+/// Looks again and again, with everything else on the runtime in between.
+async fn at_last<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < LONGEST {
+        if let Some(seen) = look().await {
+            return seen;
         }
         tokio::task::yield_now().await;
+    }
+    panic!("it never came")
+}
+
+/// The same without a runtime.
+fn at_last_blocking<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < LONGEST {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        std::thread::yield_now();
+    }
+    panic!("it never came")
+}
+
+/// Asks until another token than this one is handed out, which it is as soon as the news have arrived.
+async fn another_than(token: &Token, client: &Client) -> Token {
+    let is_another = |next: &Token| next.fingerprint() != token.fingerprint();
+    at_last(async || Some(client.token(&acme()).await.expect("a token")).filter(is_another)).await
+}
+
+/// Asks until the daemon's refusal is handed on.
+fn refusal_blocking(client: &mut blocking::Client) -> RefusalCode {
+    match at_last_blocking(|| client.token(&acme()).err()) {
+        Error::Refused(why) => why.code,
+        error => panic!("not refused: {error:?}"),
     }
 }
 
@@ -49,14 +80,11 @@ async fn a_watch_brings_the_next_token_and_the_end_of_one() {
     daemon.set_token("acme", "two");
     let two = another_than(&one, &client).await;
     daemon.remove("acme");
-    let refusal = loop {
-        match client.token(&acme()).await {
-            Ok(token) => assert_eq!(token.fingerprint(), two.fingerprint()),
-            Err(error) => break error,
-        }
-        tokio::task::yield_now().await;
-    };
-    assert!(matches!(refusal, Error::Refused(why) if why.code == RefusalCode::UNKNOWN_CREDENTIAL));
+    let refusal = at_last(async || {
+        let outcome = client.token(&acme()).await;
+        outcome.inspect(|token| assert_eq!(token.fingerprint(), two.fingerprint())).err()
+    });
+    assert!(matches!(refusal.await, Error::Refused(why) if why.code == RefusalCode::UNKNOWN_CREDENTIAL));
 }
 
 #[tokio::test]
@@ -70,14 +98,10 @@ async fn many_who_want_the_same_ask_once_and_none_who_leaves_hurts_another() {
             tokio::spawn(async move { client.token(&acme()).await.unwrap().fingerprint() })
         })
         .collect();
-    while daemon.gets() == 0 {
-        tokio::task::yield_now().await;
-    }
+    at_last(async || (daemon.gets() == 1).then_some(())).await;
     // The one who asks for all goes away.
     callers.remove(0).abort();
-    while daemon.gets() < 2 {
-        tokio::task::yield_now().await;
-    }
+    at_last(async || (daemon.gets() == 2).then_some(())).await;
     daemon.set_token("acme", "two");
     for caller in callers {
         caller.await.unwrap();
@@ -139,9 +163,7 @@ async fn the_last_clone_takes_its_watchers_with_it() {
     let metrics = tokio::runtime::Handle::current().metrics();
     assert!(metrics.num_alive_tasks() >= 2);
     drop(client);
-    while metrics.num_alive_tasks() > 0 {
-        tokio::task::yield_now().await;
-    }
+    at_last(async || (metrics.num_alive_tasks() == 0).then_some(())).await;
 }
 
 #[test]
@@ -156,12 +178,8 @@ fn the_blocking_client_watches_what_it_is_asked_for_again() {
     assert_eq!(daemon.gets(), 1);
 
     daemon.set_token("acme", "two");
-    let two = loop {
-        let next = client.token(&acme()).unwrap();
-        if next.fingerprint() != one.fingerprint() {
-            break next;
-        }
-    };
+    let is_another = |next: &Token| next.fingerprint() != one.fingerprint();
+    let two = at_last_blocking(|| Some(client.token(&acme()).unwrap()).filter(is_another));
     client.token(&acme()).unwrap();
     daemon.stop();
     assert_eq!(client.token(&acme()).unwrap().fingerprint(), two.fingerprint());
@@ -171,12 +189,7 @@ fn the_blocking_client_watches_what_it_is_asked_for_again() {
     client.invalidate(&two).unwrap();
     assert_ne!(client.token(&acme()).unwrap().fingerprint(), two.fingerprint());
     daemon.refuse("acme", RefusalCode::LOCKED);
-    let refusal = loop {
-        if let Err(error) = client.token(&acme()) {
-            break error;
-        }
-    };
-    assert!(matches!(refusal, Error::Refused(why) if why.code == RefusalCode::LOCKED));
+    assert_eq!(refusal_blocking(&mut client), RefusalCode::LOCKED);
 }
 
 #[test]
