@@ -58,11 +58,16 @@ impl Tokens {
         if let Some(token) = self.held(name, min_ttl) {
             return Ok(token);
         }
-        let spare = self.cache.read().spare(name, Moment::now());
         // With a token in hand nobody is waited for.
-        let patience = if spare.is_some() { Patience::Of(Duration::ZERO) } else { self.line.patience };
-        match self.ask_daemon(name, min_ttl, deadline, patience).await {
-            Err(error) if error.is_of_the_connection() => spare.ok_or(error),
+        let patience =
+            if self.spare(name).is_some() { Patience::Of(Duration::ZERO) } else { self.line.patience };
+        let outcome = self.ask_daemon(name, min_ttl, deadline, patience).await;
+        if let Err(error) = &outcome {
+            self.heed(name, error);
+        }
+        match outcome {
+            // Looked for only now: somebody may have reported it as refused meanwhile.
+            Err(error) if error.is_of_the_connection() => self.spare(name).ok_or(error),
             outcome => outcome,
         }
     }
@@ -70,6 +75,16 @@ impl Tokens {
     /// Drops a token that the API refused.
     pub(crate) fn refuse(&self, name: &CredentialName, refused: Fingerprint) {
         self.cache.write().refuse(name, refused);
+    }
+
+    fn spare(&self, name: &CredentialName) -> Option<Token> {
+        self.cache.read().spare(name, Moment::now())
+    }
+
+    fn heed(&self, name: &CredentialName, error: &Error) {
+        if error.is_denial() {
+            self.cache.write().deny(name);
+        }
     }
 
     async fn ask_daemon(
@@ -107,8 +122,10 @@ impl Tokens {
         let mut watcher = Watcher::new(name.clone());
         let told = match self.line.call(&watcher.request(), deadline, patience).await {
             Ok(answer) => watcher.news(answer)?,
-            Err(Error::Refused(refusal)) if refusal.code.class() != RefusalClass::Denied => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.heed(name, &error);
+                return if error.leaves_a_get() { Ok(()) } else { Err(error) };
+            }
         };
         let mut cache = self.cache.write();
         if let Some(told) = told

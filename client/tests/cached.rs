@@ -54,6 +54,14 @@ async fn another_than(token: &Token, client: &Client) -> Token {
 }
 
 /// Asks until the daemon's refusal is handed on.
+async fn refusal(client: &Client) -> RefusalCode {
+    match at_last(async || client.token(&acme()).await.err()).await {
+        Error::Refused(why) => why.code,
+        error => panic!("not refused: {error:?}"),
+    }
+}
+
+/// The same without a runtime.
 fn refusal_blocking(client: &mut blocking::Client) -> RefusalCode {
     match at_last_blocking(|| client.token(&acme()).err()) {
         Error::Refused(why) => why.code,
@@ -136,8 +144,79 @@ async fn a_daemon_that_is_gone_leaves_what_is_known_to_be_valid() {
     let two = another_than(&one, &client).await;
     daemon.stop();
     client.invalidate(&two).await.unwrap_err();
-    let soon = TokenOptions { deadline: Some(Duration::from_millis(50)), ..TokenOptions::default() };
-    client.token_with(&acme(), &soon).await.expect_err("what was refused is no spare");
+    client.token_with(&acme(), &soon()).await.expect_err("what was refused is no spare");
+}
+
+/// What the daemon says that has no token for this caller, and will not have one by itself.
+const DENIALS: [RefusalCode; 4] =
+    [RefusalCode::UNKNOWN_CREDENTIAL, RefusalCode::LOCKED, RefusalCode::DENIED, RefusalCode::REJECTED];
+
+fn soon() -> TokenOptions {
+    TokenOptions { deadline: Some(Duration::from_millis(50)), ..TokenOptions::default() }
+}
+
+#[tokio::test]
+async fn what_the_daemon_has_refused_is_no_spare() {
+    for denial in DENIALS {
+        let mut daemon = daemon_with("one");
+        let client = client_of(&daemon).await;
+        client.token(&acme()).await.unwrap();
+        daemon.stop();
+        daemon.refuse("acme", denial);
+        daemon.restart().unwrap();
+        assert_eq!(refusal(&client).await, denial);
+        daemon.stop();
+        client.token_with(&acme(), &soon()).await.expect_err("it was refused");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_for_a_while_leaves_the_spare() {
+    let mut daemon = daemon_with("one");
+    let client = client_of(&daemon).await;
+    let one = client.token(&acme()).await.unwrap();
+    daemon.stop();
+    daemon.refuse("acme", RefusalCode::THROTTLED);
+    daemon.restart().unwrap();
+    assert_eq!(refusal(&client).await, RefusalCode::THROTTLED);
+    daemon.stop();
+    assert_eq!(client.token(&acme()).await.unwrap().fingerprint(), one.fingerprint());
+}
+
+#[tokio::test]
+async fn what_is_reported_while_somebody_asks_is_no_spare_for_that_one() {
+    let mut daemon = FakeDaemon::start().unwrap();
+    daemon.set_token_for("acme", "one", Duration::from_secs(60));
+    let client = Client::connect(&daemon.options().patience(Duration::from_millis(50))).await.unwrap();
+    let one = client.token(&acme()).await.unwrap();
+    let long = TokenOptions { min_ttl: Duration::from_secs(600), deadline: Some(Duration::from_secs(1)) };
+    let (acme, patient) = (acme(), client.clone());
+    // Each is begun before the connection gets to send anything.
+    let (asked, reported, ()) = tokio::join!(
+        biased;
+        patient.token_with(&acme, &long),
+        client.invalidate(&one),
+        async { daemon.stop() }
+    );
+    reported.expect_err("there is no daemon");
+    asked.expect_err("it was refused meanwhile");
+}
+
+#[test]
+fn what_the_daemon_has_refused_is_no_spare_for_the_blocking_client() {
+    for denial in DENIALS {
+        let mut daemon = daemon_with("one");
+        let mut client = blocking::Client::connect(&daemon.options()).unwrap();
+        for _ in 0..2 {
+            client.token(&acme()).unwrap();
+        }
+        daemon.stop();
+        daemon.refuse("acme", denial);
+        daemon.restart().unwrap();
+        assert_eq!(refusal_blocking(&mut client), denial);
+        daemon.stop();
+        client.token_with(&acme(), &soon()).expect_err("it was refused");
+    }
 }
 
 #[tokio::test]
