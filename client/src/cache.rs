@@ -83,7 +83,6 @@ impl Cache {
     }
 
     /// Whether there is a place for it.
-    #[cfg(feature = "blocking")]
     pub(crate) fn knows(&self, name: &CredentialName) -> bool {
         self.slots.contains_key(name)
     }

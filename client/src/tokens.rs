@@ -128,7 +128,9 @@ impl Tokens {
             }
         };
         let mut cache = self.cache.write();
+        // Without a place there is nothing to watch for, and at its end this watch would take the place of another one.
         if let Some(told) = told
+            && cache.knows(name)
             && !cache.is_watched(name)
         {
             cache.told(name, told, Now::read());
