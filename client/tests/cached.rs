@@ -147,6 +147,21 @@ async fn a_daemon_that_is_gone_leaves_what_is_known_to_be_valid() {
     client.token_with(&acme(), &soon()).await.expect_err("what was refused is no spare");
 }
 
+/// On one thread, where the watch runs only when the caller lets it.
+#[tokio::test]
+async fn who_never_waits_is_told_all_the_same() {
+    let daemon = daemon_with("one");
+    let client = client_of(&daemon).await;
+    client.token(&acme()).await.unwrap();
+    daemon.remove("acme");
+    let began = Instant::now();
+    let mut outcome = client.token(&acme()).await;
+    while outcome.is_ok() && began.elapsed() < LONGEST {
+        outcome = client.token(&acme()).await;
+    }
+    assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
+}
+
 /// What the daemon says that has no token for this caller, and will not have one by itself.
 const DENIALS: [RefusalCode; 4] =
     [RefusalCode::UNKNOWN_CREDENTIAL, RefusalCode::LOCKED, RefusalCode::DENIED, RefusalCode::REJECTED];
