@@ -4,7 +4,7 @@
 //! A token is handed out as long as all of this holds: a watch is out that the daemon has not answered, so nothing is known
 //! against it; the daemon has said a word within [`LEASE`]; it lives for as long as is wanted, by the boot-time clock; nobody
 //! reported it as refused. When the connection breaks, what was held becomes a spare: only whoever finds no daemon is given
-//! it, and for no longer than [`SPARE`].
+//! it, for no longer than [`SPARE`], and not once the daemon has refused the credential to this client.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +83,6 @@ impl Cache {
     }
 
     /// Whether there is a place for it.
-    #[cfg(feature = "blocking")]
     pub(crate) fn knows(&self, name: &CredentialName) -> bool {
         self.slots.contains_key(name)
     }
@@ -157,6 +156,16 @@ impl Cache {
         self.news += 1;
         for slot in self.slots.values_mut() {
             (slot.watched, slot.news) = (false, self.news);
+        }
+    }
+
+    /// The daemon refused a token to somebody who asked for it: what is held is no spare any more. A watch that is out keeps its
+    /// place, or every caller who is refused would begin another one.
+    pub(crate) fn deny(&mut self, name: &CredentialName) {
+        if !self.is_watched(name) {
+            self.forget(name);
+        } else if let Some(slot) = self.stirred(name) {
+            slot.held = None;
         }
     }
 

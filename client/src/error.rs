@@ -85,6 +85,16 @@ impl Error {
         }
     }
 
+    /// Whether the daemon has answered that it has no token for this caller, which waiting does not change.
+    pub(crate) fn is_denial(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code.class() != RefusalClass::Unavailable)
+    }
+
+    /// Whether a watch was refused so that asking for the token is worth it: that refusal says more, or there is none.
+    pub(crate) fn leaves_a_get(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code.class() != RefusalClass::Denied)
+    }
+
     /// Whether the connection broke so that nobody here can know whether the request was carried out.
     pub fn outcome_unknown(&self) -> Option<OutcomeUnknown> {
         match self {

@@ -5,6 +5,7 @@
 //! with the last clone of the client.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub(crate) struct Tokens {
     /// Who asks for what. Whoever wants the same waits for its turn, and finds the token in the cache.
     turns: Mutex<HashMap<Wish, Weak<Turn>>>,
     watchers: Mutex<JoinSet<()>>,
+    rests: Rests,
 }
 
 type Wish = (CredentialName, Duration);
@@ -37,11 +39,29 @@ type Turn = tokio::sync::Mutex<()>;
 
 impl Tokens {
     pub(crate) fn new(line: Arc<Line>) -> Self {
-        Self { line, cache: Arc::default(), turns: Mutex::default(), watchers: Mutex::default() }
+        Self {
+            line,
+            cache: Arc::default(),
+            turns: Mutex::default(),
+            watchers: Mutex::default(),
+            rests: Rests::new(Moment::now()),
+        }
     }
 
-    /// Without asking anybody.
-    pub(crate) fn held(&self, name: &CredentialName, min_ttl: Duration) -> Option<Token> {
+    /// Without asking anybody; now and then after a rest, in which the watches run that may have something against it.
+    pub(crate) async fn handed_out(&self, name: &CredentialName, min_ttl: Duration) -> Option<Token> {
+        let now = Moment::now();
+        let token = self.cache.read().find(name, min_ttl, now)?;
+        if !self.rests.is_due(now) {
+            return Some(token);
+        }
+        for _ in 0..YIELDS_OF_A_REST {
+            tokio::task::yield_now().await;
+        }
+        self.held(name, min_ttl)
+    }
+
+    fn held(&self, name: &CredentialName, min_ttl: Duration) -> Option<Token> {
         self.cache.read().find(name, min_ttl, Moment::now())
     }
 
@@ -58,11 +78,16 @@ impl Tokens {
         if let Some(token) = self.held(name, min_ttl) {
             return Ok(token);
         }
-        let spare = self.cache.read().spare(name, Moment::now());
         // With a token in hand nobody is waited for.
-        let patience = if spare.is_some() { Patience::Of(Duration::ZERO) } else { self.line.patience };
-        match self.ask_daemon(name, min_ttl, deadline, patience).await {
-            Err(error) if error.is_of_the_connection() => spare.ok_or(error),
+        let patience =
+            if self.spare(name).is_some() { Patience::Of(Duration::ZERO) } else { self.line.patience };
+        let outcome = self.ask_daemon(name, min_ttl, deadline, patience).await;
+        if let Err(error) = &outcome {
+            self.heed(name, error);
+        }
+        match outcome {
+            // Looked for only now: somebody may have reported it as refused meanwhile.
+            Err(error) if error.is_of_the_connection() => self.spare(name).ok_or(error),
             outcome => outcome,
         }
     }
@@ -70,6 +95,16 @@ impl Tokens {
     /// Drops a token that the API refused.
     pub(crate) fn refuse(&self, name: &CredentialName, refused: Fingerprint) {
         self.cache.write().refuse(name, refused);
+    }
+
+    fn spare(&self, name: &CredentialName) -> Option<Token> {
+        self.cache.read().spare(name, Moment::now())
+    }
+
+    fn heed(&self, name: &CredentialName, error: &Error) {
+        if error.is_denial() {
+            self.cache.write().deny(name);
+        }
     }
 
     async fn ask_daemon(
@@ -107,11 +142,15 @@ impl Tokens {
         let mut watcher = Watcher::new(name.clone());
         let told = match self.line.call(&watcher.request(), deadline, patience).await {
             Ok(answer) => watcher.news(answer)?,
-            Err(Error::Refused(refusal)) if refusal.code.class() != RefusalClass::Denied => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.heed(name, &error);
+                return if error.leaves_a_get() { Ok(()) } else { Err(error) };
+            }
         };
         let mut cache = self.cache.write();
+        // Without a place there is nothing to watch for, and at its end this watch would take the place of another one.
         if let Some(told) = told
+            && cache.knows(name)
             && !cache.is_watched(name)
         {
             cache.told(name, told, Now::read());
@@ -133,6 +172,27 @@ impl Tokens {
         let turn = Arc::default();
         turns.insert(wish, Arc::downgrade(&turn));
         turn
+    }
+}
+
+/// When a caller who could be answered at once is to let others run: once in each millisecond. Always would cost more than the
+/// cache itself; tokio's own budget lets 128 calls pass, however long the caller works in between.
+#[derive(Debug)]
+struct Rests {
+    since: Moment,
+    /// The last one, in milliseconds.
+    last: AtomicU64,
+}
+
+impl Rests {
+    fn new(now: Moment) -> Self {
+        Self { since: now, last: AtomicU64::new(0) }
+    }
+
+    fn is_due(&self, now: Moment) -> bool {
+        let millis = u64::try_from(self.since.until(now).as_millis()).unwrap_or(u64::MAX);
+        // Looked at first: what is only read is shared by all cores.
+        self.last.load(Ordering::Relaxed) != millis && self.last.swap(millis, Ordering::Relaxed) != millis
     }
 }
 
@@ -196,5 +256,23 @@ impl Drop for Watch {
         } else {
             cache.unwatch(self.watcher.name());
         }
+    }
+}
+
+/// On a runtime of one thread, the first looks at the socket and wakes the connection's task, the second runs that one, which
+/// wakes the watch.
+const YIELDS_OF_A_REST: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_caller_in_a_millisecond_rests() {
+        let start = Moment::now();
+        let rests = Rests::new(start);
+        let due = [0, 999, 1000, 1001, 1999, 5000, 5001]
+            .map(|micros| rests.is_due(start.after(Duration::from_micros(micros))));
+        assert_eq!(due, [false, false, true, false, false, true, false]);
     }
 }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use procurify_token_client::testing::{Asked, FakeDaemon};
 use procurify_token_client::{Client, CredentialName, Error, RefusalCode, Token, TokenOptions, blocking};
+use tokio::time::Instant;
+
+/// Reached only where the code is broken.
+const LONGEST: Duration = Duration::from_secs(20);
 
 fn acme() -> CredentialName {
     "acme".parse().expect("a name")
@@ -19,14 +23,49 @@ async fn client_of(daemon: &FakeDaemon) -> Client {
     Client::connect(&daemon.options()).await.expect("it listens")
 }
 
-/// Asks until another token than this one is handed out, which it is as soon as the news have arrived.
-async fn another_than(token: &Token, client: &Client) -> Token {
-    loop {
-        let next = client.token(&acme()).await.expect("a token");
-        if next.fingerprint() != token.fingerprint() {
-            return next;
+/// Looks again and again, with everything else on the runtime in between.
+async fn at_last<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < LONGEST {
+        if let Some(seen) = look().await {
+            return seen;
         }
         tokio::task::yield_now().await;
+    }
+    panic!("it never came")
+}
+
+/// The same without a runtime.
+fn at_last_blocking<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < LONGEST {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        std::thread::yield_now();
+    }
+    panic!("it never came")
+}
+
+/// Asks until another token than this one is handed out, which it is as soon as the news have arrived.
+async fn another_than(token: &Token, client: &Client) -> Token {
+    let is_another = |next: &Token| next.fingerprint() != token.fingerprint();
+    at_last(async || Some(client.token(&acme()).await.expect("a token")).filter(is_another)).await
+}
+
+/// Asks until the daemon's refusal is handed on.
+async fn refusal(client: &Client) -> RefusalCode {
+    match at_last(async || client.token(&acme()).await.err()).await {
+        Error::Refused(why) => why.code,
+        error => panic!("not refused: {error:?}"),
+    }
+}
+
+/// The same without a runtime.
+fn refusal_blocking(client: &mut blocking::Client) -> RefusalCode {
+    match at_last_blocking(|| client.token(&acme()).err()) {
+        Error::Refused(why) => why.code,
+        error => panic!("not refused: {error:?}"),
     }
 }
 
@@ -49,14 +88,11 @@ async fn a_watch_brings_the_next_token_and_the_end_of_one() {
     daemon.set_token("acme", "two");
     let two = another_than(&one, &client).await;
     daemon.remove("acme");
-    let refusal = loop {
-        match client.token(&acme()).await {
-            Ok(token) => assert_eq!(token.fingerprint(), two.fingerprint()),
-            Err(error) => break error,
-        }
-        tokio::task::yield_now().await;
-    };
-    assert!(matches!(refusal, Error::Refused(why) if why.code == RefusalCode::UNKNOWN_CREDENTIAL));
+    let refusal = at_last(async || {
+        let outcome = client.token(&acme()).await;
+        outcome.inspect(|token| assert_eq!(token.fingerprint(), two.fingerprint())).err()
+    });
+    assert!(matches!(refusal.await, Error::Refused(why) if why.code == RefusalCode::UNKNOWN_CREDENTIAL));
 }
 
 #[tokio::test]
@@ -70,14 +106,10 @@ async fn many_who_want_the_same_ask_once_and_none_who_leaves_hurts_another() {
             tokio::spawn(async move { client.token(&acme()).await.unwrap().fingerprint() })
         })
         .collect();
-    while daemon.gets() == 0 {
-        tokio::task::yield_now().await;
-    }
+    at_last(async || (daemon.gets() == 1).then_some(())).await;
     // The one who asks for all goes away.
     callers.remove(0).abort();
-    while daemon.gets() < 2 {
-        tokio::task::yield_now().await;
-    }
+    at_last(async || (daemon.gets() == 2).then_some(())).await;
     daemon.set_token("acme", "two");
     for caller in callers {
         caller.await.unwrap();
@@ -112,8 +144,94 @@ async fn a_daemon_that_is_gone_leaves_what_is_known_to_be_valid() {
     let two = another_than(&one, &client).await;
     daemon.stop();
     client.invalidate(&two).await.unwrap_err();
-    let soon = TokenOptions { deadline: Some(Duration::from_millis(50)), ..TokenOptions::default() };
-    client.token_with(&acme(), &soon).await.expect_err("what was refused is no spare");
+    client.token_with(&acme(), &soon()).await.expect_err("what was refused is no spare");
+}
+
+/// On one thread, where the watch runs only when the caller lets it.
+#[tokio::test]
+async fn who_never_waits_is_told_all_the_same() {
+    let daemon = daemon_with("one");
+    let client = client_of(&daemon).await;
+    client.token(&acme()).await.unwrap();
+    daemon.remove("acme");
+    let began = Instant::now();
+    let mut outcome = client.token(&acme()).await;
+    while outcome.is_ok() && began.elapsed() < LONGEST {
+        outcome = client.token(&acme()).await;
+    }
+    assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
+}
+
+/// What the daemon says that has no token for this caller, and will not have one by itself.
+const DENIALS: [RefusalCode; 4] =
+    [RefusalCode::UNKNOWN_CREDENTIAL, RefusalCode::LOCKED, RefusalCode::DENIED, RefusalCode::REJECTED];
+
+fn soon() -> TokenOptions {
+    TokenOptions { deadline: Some(Duration::from_millis(50)), ..TokenOptions::default() }
+}
+
+#[tokio::test]
+async fn what_the_daemon_has_refused_is_no_spare() {
+    for denial in DENIALS {
+        let mut daemon = daemon_with("one");
+        let client = client_of(&daemon).await;
+        client.token(&acme()).await.unwrap();
+        daemon.stop();
+        daemon.refuse("acme", denial);
+        daemon.restart().unwrap();
+        assert_eq!(refusal(&client).await, denial);
+        daemon.stop();
+        client.token_with(&acme(), &soon()).await.expect_err("it was refused");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_for_a_while_leaves_the_spare() {
+    let mut daemon = daemon_with("one");
+    let client = client_of(&daemon).await;
+    let one = client.token(&acme()).await.unwrap();
+    daemon.stop();
+    daemon.refuse("acme", RefusalCode::THROTTLED);
+    daemon.restart().unwrap();
+    assert_eq!(refusal(&client).await, RefusalCode::THROTTLED);
+    daemon.stop();
+    assert_eq!(client.token(&acme()).await.unwrap().fingerprint(), one.fingerprint());
+}
+
+#[tokio::test]
+async fn what_is_reported_while_somebody_asks_is_no_spare_for_that_one() {
+    let mut daemon = FakeDaemon::start().unwrap();
+    daemon.set_token_for("acme", "one", Duration::from_secs(60));
+    let client = Client::connect(&daemon.options().patience(Duration::from_millis(50))).await.unwrap();
+    let one = client.token(&acme()).await.unwrap();
+    let long = TokenOptions { min_ttl: Duration::from_secs(600), deadline: Some(Duration::from_secs(1)) };
+    let (acme, patient) = (acme(), client.clone());
+    // Each is begun before the connection gets to send anything.
+    let (asked, reported, ()) = tokio::join!(
+        biased;
+        patient.token_with(&acme, &long),
+        client.invalidate(&one),
+        async { daemon.stop() }
+    );
+    reported.expect_err("there is no daemon");
+    asked.expect_err("it was refused meanwhile");
+}
+
+#[test]
+fn what_the_daemon_has_refused_is_no_spare_for_the_blocking_client() {
+    for denial in DENIALS {
+        let mut daemon = daemon_with("one");
+        let mut client = blocking::Client::connect(&daemon.options()).unwrap();
+        for _ in 0..2 {
+            client.token(&acme()).unwrap();
+        }
+        daemon.stop();
+        daemon.refuse("acme", denial);
+        daemon.restart().unwrap();
+        assert_eq!(refusal_blocking(&mut client), denial);
+        daemon.stop();
+        client.token_with(&acme(), &soon()).expect_err("it was refused");
+    }
 }
 
 #[tokio::test]
@@ -139,9 +257,7 @@ async fn the_last_clone_takes_its_watchers_with_it() {
     let metrics = tokio::runtime::Handle::current().metrics();
     assert!(metrics.num_alive_tasks() >= 2);
     drop(client);
-    while metrics.num_alive_tasks() > 0 {
-        tokio::task::yield_now().await;
-    }
+    at_last(async || (metrics.num_alive_tasks() == 0).then_some(())).await;
 }
 
 #[test]
@@ -156,12 +272,8 @@ fn the_blocking_client_watches_what_it_is_asked_for_again() {
     assert_eq!(daemon.gets(), 1);
 
     daemon.set_token("acme", "two");
-    let two = loop {
-        let next = client.token(&acme()).unwrap();
-        if next.fingerprint() != one.fingerprint() {
-            break next;
-        }
-    };
+    let is_another = |next: &Token| next.fingerprint() != one.fingerprint();
+    let two = at_last_blocking(|| Some(client.token(&acme()).unwrap()).filter(is_another));
     client.token(&acme()).unwrap();
     daemon.stop();
     assert_eq!(client.token(&acme()).unwrap().fingerprint(), two.fingerprint());
@@ -171,12 +283,7 @@ fn the_blocking_client_watches_what_it_is_asked_for_again() {
     client.invalidate(&two).unwrap();
     assert_ne!(client.token(&acme()).unwrap().fingerprint(), two.fingerprint());
     daemon.refuse("acme", RefusalCode::LOCKED);
-    let refusal = loop {
-        if let Err(error) = client.token(&acme()) {
-            break error;
-        }
-    };
-    assert!(matches!(refusal, Error::Refused(why) if why.code == RefusalCode::LOCKED));
+    assert_eq!(refusal_blocking(&mut client), RefusalCode::LOCKED);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use fake::{Place, fingerprint, name, refusal, token};
 use procurify_token_client::protocol::frame;
 use procurify_token_client::{
-    Answer, Client, CredentialName, Distrust, Error, Fingerprint, ProtocolError, RefusalCode, Request,
+    Answer, Client, CredentialName, Distrust, Error, Fingerprint, Options, ProtocolError, RefusalCode,
+    Request, TokenOptions, Watched,
 };
 use tokio::sync::oneshot;
 
@@ -105,6 +106,31 @@ async fn a_restart_in_the_middle_goes_unnoticed_by_everybody_who_waits() {
     let clone = client.clone();
     let (first, second) = tokio::join!(token_of(&client, &acme), token_of(&clone, &acme));
     assert_eq!([first.unwrap(), second.unwrap()], [fingerprint(2); 2]);
+    daemon.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_credential_that_lost_its_place_is_not_watched() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        let mut wire = listener.accept();
+        let [(first, _), (second, _)] = [wire.request(), wire.request()];
+        wire.refuse(second, refusal(RefusalCode::LOCKED));
+        let (id, _) = wire.get();
+        wire.refuse(id, refusal(RefusalCode::LOCKED));
+        let news = Watched { revision: 1, token: None, refusal: None };
+        wire.answer(first, Answer::Watched(Box::new(news)));
+        let (id, _) = wire.get();
+        wire.answer(id, token(1));
+        wire.request_is_status();
+    });
+    let client = Client::connect(&Options::new().socket(place.socket())).await.unwrap();
+    let acme = name("acme");
+    let long = TokenOptions { min_ttl: 60 * SECOND, deadline: None };
+    let (first, second) = tokio::join!(biased; token_of(&client, &acme), client.token_with(&acme, &long));
+    assert_eq!(first.unwrap(), fingerprint(1));
+    assert!(matches!(second, Err(Error::Refused(said)) if said.code == RefusalCode::LOCKED));
+    client.request(&Request::Status, 9 * SECOND).await.unwrap();
     daemon.join().unwrap();
 }
 

@@ -27,12 +27,26 @@ impl Client {
             return Ok(token);
         }
         let deadline = Deadline::new(now(), options.deadline.unwrap_or(self.deadline));
-        let spare = self.cache.spare(name, Moment::now());
         // With a token in hand nobody is waited for.
-        let patience = if spare.is_some() { Patience::Of(Duration::ZERO) } else { self.patience };
-        match self.ask(name, options.min_ttl, deadline, patience) {
-            Err(error) if error.is_of_the_connection() => spare.ok_or(error),
+        let patience = if self.spare(name).is_some() { Patience::Of(Duration::ZERO) } else { self.patience };
+        let outcome = self.ask(name, options.min_ttl, deadline, patience);
+        if let Err(error) = &outcome {
+            self.heed(name, error);
+        }
+        match outcome {
+            // Looked for only now: on the way the daemon may have denied it.
+            Err(error) if error.is_of_the_connection() => self.spare(name).ok_or(error),
             outcome => outcome,
+        }
+    }
+
+    fn spare(&self, name: &CredentialName) -> Option<Token> {
+        self.cache.spare(name, Moment::now())
+    }
+
+    fn heed(&mut self, name: &CredentialName, error: &Error) {
+        if error.is_denial() {
+            self.cache.deny(name);
         }
     }
 
@@ -71,8 +85,10 @@ impl Client {
         let mut watcher = Watcher::new(name.clone());
         let told = match self.call(&watcher.request(), deadline, patience) {
             Ok(answer) => watcher.news(answer)?,
-            Err(Error::Refused(refusal)) if refusal.code.class() != RefusalClass::Denied => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.heed(name, &error);
+                return if error.leaves_a_get() { Ok(()) } else { Err(error) };
+            }
         };
         if let (Some(told), Some(mut conversation)) = (told, self.conversation.take()) {
             if conversation.watch(watcher, deadline.with_grace()).is_ok() {

@@ -130,6 +130,21 @@ fn a_broken_connection_leaves_a_spare_for_a_while() {
 }
 
 #[test]
+fn what_the_daemon_denies_is_no_spare_and_a_watch_keeps_its_place() {
+    let mut cache = watched();
+    let before = cache.news(&acme());
+    cache.deny(&acme());
+    assert_eq!((found(&cache, 0, 1), spare(&cache, 1), cache.is_watched(&acme())), (None, None, true));
+    cache.learned(&acme(), grant(1, LIFE), before, at(1));
+    assert_eq!(found(&cache, 0, 1), None, "asked for before it was denied");
+    cache.learned(&acme(), grant(1, LIFE), cache.news(&acme()), at(1));
+    assert_eq!(found(&cache, 0, 1), Some(print(1)));
+    cache.unwatch(&acme());
+    cache.deny(&acme());
+    assert_eq!((spare(&cache, 1), cache.news(&acme())), (None, None));
+}
+
+#[test]
 fn there_are_places_for_so_many_and_the_unwatched_make_room() {
     let mut cache = Cache::default();
     let name = |number: usize| format!("acme/{number}").parse::<CredentialName>().unwrap();
