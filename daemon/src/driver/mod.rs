@@ -312,9 +312,10 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let mut alarm = pin!(C::nap(self.until(rings_at)));
         loop {
             self.perform();
-            // One that rings too early may: most of what happens does not change when the next thing is due.
+            // One that rings too early may: most of what happens does not change when the next thing is due. One that should have rung
+            // has slept with the machine, where the system's timers do.
             let wake = self.wake();
-            if wake < rings_at {
+            if wake < rings_at || rings_at < self.parts.clock.boot() {
                 alarm.set(C::nap(self.until(wake)));
                 rings_at = wake;
             }
