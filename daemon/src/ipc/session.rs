@@ -196,7 +196,7 @@ where
                 alarm.as_mut().reset(at);
             }
             tokio::select! {
-                // What is ready most often is asked last but one, and nobody else where it is.
+                // In this order: replies first, then what arrives; whether to stop, and the time, matter where there is neither.
                 biased;
                 Some(reply) = self.pending.next(), if !self.pending.is_empty() => {
                     let began = Instant::now();

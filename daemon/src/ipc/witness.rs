@@ -260,7 +260,7 @@ pub(super) async fn records(audit: &audit::Handle, request: Request) -> Result<A
     Ok(Answer::AuditRecords { lines, next, more })
 }
 
-/// Whether somebody who may not have a token would get one.
+/// Whether it hands out a token.
 pub(super) fn brings_token(reply: &Result<Answer, Refusal>) -> bool {
     reply.as_ref().is_ok_and(|answer| token_in(answer).is_some())
 }

@@ -10,7 +10,7 @@
 //! | `peers.rs` | redis, git's cache, ssh-agent |
 //! | `load.rs` | requests over a Unix socket |
 //! | `rows.rs` | what is measured |
-//! | `soak.rs` | a crowd, for ten minutes |
+//! | `soak.rs` | a crowd, and who waits beside it |
 //! | `table.rs` | what is printed |
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]

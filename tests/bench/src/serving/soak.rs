@@ -1,4 +1,4 @@
-//! A crowd, for ten minutes: a flood of one user, slow readers and peers that never finish a frame, and beside them somebody who asks
+//! A crowd, for as long as is asked for: a flood of one user, slow readers and peers that never finish a frame, and beside them somebody who asks
 //! for a token now and then.
 //!
 //! The daemon has core 0, everybody else core 1; the crowd runs only while that one has nothing to do, so that what is measured is
@@ -196,7 +196,7 @@ fn resident(daemon: &Tokend) -> f64 {
 
 const PAUSE: Duration = Duration::from_secs(8);
 const SAMPLES: usize = 500;
-/// Twice as many as the processors of a large machine.
+/// As many connections as the rows of the table have.
 const FLOOD: usize = 64;
 const SLOW: usize = 20;
 const HALF_OPEN: usize = 100;
