@@ -21,6 +21,7 @@ pub struct Failure {
     /// The `x-request-id` of the answer, which Procurify's support asks for.
     pub request_id: Option<RequestId>,
     /// How long the server asked to be left alone.
+    #[serde(deserialize_with = "crate::pattern::optional_duration")]
     pub retry_after: Option<Duration>,
     /// Which domain the token was for, where that was another one.
     pub domain: Option<Domain>,

@@ -196,6 +196,7 @@ pub enum Request {
         /// Which of them.
         filter: AuditFilter,
         /// How long the caller is willing to wait for a record where there is none yet; zero is answered at once.
+        #[serde(deserialize_with = "crate::pattern::duration")]
         deadline: Duration,
     },
     /// 27: whether the audit records are those that were written, all of them and in their order. Answered by

@@ -431,6 +431,21 @@ fn some_things_are_known_to_one_file_alone() {
 }
 
 #[test]
+fn every_duration_on_the_wire_has_one_form() {
+    let mut wrong = Wrong::default();
+    for source in Source::of_folder("protocol/src").iter().filter(|source| source.path != PATTERNS) {
+        let lines: Vec<&str> = source.code.lines().map(str::trim).collect();
+        for pair in lines.windows(2) {
+            let field = pair[1].ends_with(": Duration,") || pair[1].ends_with(": Option<Duration>,");
+            if field && !pair[0].starts_with("#[serde(deserialize_with") {
+                wrong.say(source, &format!("reads `{}` in more than one form: see {PATTERNS}", pair[1]));
+            }
+        }
+    }
+    wrong.must_be_empty();
+}
+
+#[test]
 fn only_clocks_ask_the_time() {
     let asks = |source: &&Source| {
         ["Instant::now", "SystemTime::now", "Utc::now", "Local::now"]
@@ -639,6 +654,8 @@ fn stands_in_expecting_function(lines: &[&str], site: usize) -> bool {
 }
 
 const DAEMON: &str = "daemon/src";
+/// How a duration is read from the wire.
+const PATTERNS: &str = "protocol/src/pattern.rs";
 const PROTOCOL: &str = "procurify_token_protocol";
 /// What is asked of Windows.
 const WINDOWS: &str = "procurify_token_windows";
