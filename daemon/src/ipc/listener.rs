@@ -165,7 +165,7 @@ async fn turn_away(mut stream: LocalSocketStream) {
 }
 
 /// How often to look whether the sockets still have their names.
-const SWEEP: Duration = Duration::from_mins(1);
+const SWEEP: Duration = Duration::from_mins(2);
 /// So many are let in before those who are in are served.
 const AT_ONCE: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
