@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`cli`], [`config`] | words in, valid types out |
 //! | [`startup`] | the only place where parts are joined |
+//! | [`supervisor`] | what the service manager is told |
 //! | [`clock`] | the only place that asks for the time |
 //! | [`refresh`] | pure: when to ask for a token, and what to tell those who wait |
 //! | [`driver`] | the one task that owns the Keeper and the vault and does what the Keeper says |
@@ -40,4 +41,5 @@ pub mod os;
 pub mod principal;
 pub mod refresh;
 pub mod startup;
+pub mod supervisor;
 pub mod vault;

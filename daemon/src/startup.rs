@@ -27,7 +27,7 @@ use crate::checkup;
 use crate::cli::Arguments;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, DEFAULT_CONFIG, Folders, KeyMemory, SecurityConfig};
-use crate::driver::{Control, Driver, Parts};
+use crate::driver::{Control, Driver, Parts, Vitals};
 use crate::guarded::{self, GuardedKey};
 use crate::ipc::{self, Door, Inherited, Listener, Service};
 use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
@@ -35,6 +35,7 @@ use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os::sandbox::{self, Confinement, Places};
 use crate::os::{self, Onlooker, Signals, Told};
+use crate::supervisor::{self, Heartbeat, Supervisor};
 use crate::vault::{self, InstanceLock};
 
 /// Runs the daemon until it is told to stop.
@@ -42,6 +43,14 @@ use crate::vault::{self, InstanceLock};
 /// # Errors
 /// Why it cannot start, in words for a person.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let outcome = run_untold(arguments);
+    if let Err(problem) = &outcome {
+        supervisor::cannot_start(problem);
+    }
+    outcome
+}
+
+fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.print_default_config {
         return stdout().write_all(DEFAULT_CONFIG.as_bytes()).context("cannot print the configuration");
     }
@@ -95,6 +104,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let audit =
         audit::start(audit, SystemClock).context("cannot start the thread that keeps audit records")?;
+    let vitals = Arc::new(Vitals::default());
     let (mut driver, handle) = Driver::new(Parts {
         lookup: Arc::clone(&lookup),
         issuer,
@@ -107,11 +117,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         warnings,
         stop: Arc::clone(&stop),
         audit: audit.handle(),
+        vitals: Arc::clone(&vitals),
     });
     driver.open_at_start();
 
     let (controls, control_inbox) = mpsc::channel(8);
-    let (driving, driver_ended) = drive(driver, control_inbox)?;
+    let driving = drive(driver, control_inbox)?;
 
     let (stopping, watch_stopping) = watch::channel(false);
     let (access, access_in_force) = watch::channel(Arc::new(access));
@@ -130,8 +141,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.announce_ready {
         announce_ready()?;
     }
-    let keep_up = Upkeep { signals, stop, place, verbosity, access, controls, audit: audit.handle() };
-    let outcome = runtime.block_on(serve(listeners, service, stopping, keep_up, driving, driver_ended, lock));
+    let supervisor = Arc::new(Supervisor::new(Arc::clone(&vitals)));
+    let heartbeat = Heartbeat::new(vitals);
+    let keep_up =
+        Upkeep { signals, stop, place, verbosity, access, controls, audit: audit.handle(), supervisor };
+    let outcome =
+        runtime.block_on(serve(listeners, service, stopping, keep_up, heartbeat, driving, lock));
     audit.finish();
     outcome?;
     info!("stopped");
@@ -144,23 +159,26 @@ async fn serve(
     service: Arc<Service<SystemClock>>,
     stopping: watch::Sender<bool>,
     keep_up: Upkeep,
-    driving: thread::JoinHandle<anyhow::Result<()>>,
-    driver_ended: oneshot::Receiver<()>,
+    heartbeat: Heartbeat,
+    driving: Driving,
     lock: InstanceLock,
 ) -> anyhow::Result<()> {
-    let controls = keep_up.controls.clone();
+    let (controls, supervisor) = (keep_up.controls.clone(), Arc::clone(&keep_up.supervisor));
+    let telling = Arc::clone(&supervisor);
+    tokio::spawn(async move { telling.keep_told().await });
     let end = async {
         tokio::select! {
             () = keep_up.until_stopped() => {}
-            _ = driver_ended => error!("the driver has ended by itself"),
+            _ = driving.ended => error!("the driver has ended by itself"),
         }
+        supervisor.stopping();
         let _ = controls.send(Control::Stop).await;
-        tokio::task::spawn_blocking(move || driving.join()).await
+        tokio::task::spawn_blocking(move || driving.thread.join()).await
     };
     // A task of its own: what the runtime itself waits for is woken by way of the kernel, with each caller. Whoever comes while the
     // driver finishes what it has begun is still served from the table.
     let (enough, until) = oneshot::channel();
-    let serving = tokio::spawn(serve_until(listeners, Arc::clone(&service), until));
+    let serving = tokio::spawn(serve_until(listeners, Arc::clone(&service), heartbeat, until));
     let ended = end.await;
     let _ = enough.send(());
     let listeners = serving.await.context("the sockets' task failed")?;
@@ -180,20 +198,27 @@ async fn serve(
 async fn serve_until(
     mut listeners: Vec<Listener>,
     service: Arc<Service<SystemClock>>,
+    mut heartbeat: Heartbeat,
     end: oneshot::Receiver<()>,
 ) -> Vec<Listener> {
     tokio::select! {
-        () = ipc::serve(&mut listeners, &service) => unreachable!("they are served for ever"),
+        () = ipc::serve(&mut listeners, &service, || heartbeat.beat(&SystemClock)) => unreachable!("they are served for ever"),
         _ = end => listeners,
     }
+}
+
+/// The driver's thread, and word of its end.
+struct Driving {
+    thread: thread::JoinHandle<anyhow::Result<()>>,
+    ended: oneshot::Receiver<()>,
 }
 
 /// Runs the driver on a thread of its own, and tells when it has ended.
 fn drive(
     driver: Driver<HttpsIssuer, SystemClock>,
     controls: mpsc::Receiver<Control<HttpsIssuer>>,
-) -> anyhow::Result<(thread::JoinHandle<anyhow::Result<()>>, oneshot::Receiver<()>)> {
-    let (ended, driver_ended) = oneshot::channel();
+) -> anyhow::Result<Driving> {
+    let (end, ended) = oneshot::channel();
     let driving = thread::Builder::new().name("driver".to_owned()).spawn(move || {
         let runtime = runtime();
         let outcome = runtime.map(|runtime| {
@@ -201,10 +226,10 @@ fn drive(
             // A look-up of a name that hangs must not hold up the end.
             runtime.shutdown_background();
         });
-        let _ = ended.send(());
+        let _ = end.send(());
         outcome
     });
-    Ok((driving.context("cannot start the driver's thread")?, driver_ended))
+    Ok(Driving { thread: driving.context("cannot start the driver's thread")?, ended })
 }
 
 /// Examines what can be examined without a daemon that runs, and prints the findings as one list in JSON. A configuration that
@@ -385,6 +410,7 @@ struct Upkeep {
     access: watch::Sender<Arc<Access>>,
     controls: mpsc::Sender<Control<HttpsIssuer>>,
     audit: audit::Handle,
+    supervisor: Arc<Supervisor>,
 }
 
 impl Upkeep {
@@ -392,7 +418,11 @@ impl Upkeep {
         loop {
             tokio::select! {
                 told = self.signals.next() => match told {
-                    Told::Reload => self.reload().await,
+                    Told::Reload => {
+                        self.supervisor.reloading();
+                        let is_in_force = self.reload().await;
+                        self.supervisor.reloaded(is_in_force);
+                    }
                     Told::Stop => return,
                 },
                 () = self.stop.notified() => return,
@@ -400,8 +430,8 @@ impl Upkeep {
         }
     }
 
-    /// Reads the configuration again. A bad one changes nothing.
-    async fn reload(&self) {
+    /// Reads the configuration again, and says whether it is in force now. A bad one changes nothing.
+    async fn reload(&self) -> bool {
         let reloaded = self.place.config().and_then(|config| {
             let access = config.access(os::effective_user(), &self.place.config_file)?;
             Ok((issuer(&config)?, access, config))
@@ -409,10 +439,11 @@ impl Upkeep {
         let (issuer, access, config) = match reloaded {
             Ok(reloaded) => reloaded,
             Err(problem) => {
-                return warn!(
+                warn!(
                     "the configuration stays as it was: {problem:#}{}",
                     closed_by_the_sandbox(&problem)
                 );
+                return false;
             }
         };
         self.verbosity.set(config.log.level);
@@ -430,9 +461,11 @@ impl Upkeep {
             issuer: Arc::new(issuer),
             extra_ca: config.issuer.extra_ca.map(PathBuf::from),
         };
-        if self.controls.send(control).await.is_ok() {
+        let is_in_force = self.controls.send(control).await.is_ok();
+        if is_in_force {
             info!(config = %self.place.config_file.display(), "the configuration was read again");
         }
+        is_in_force
     }
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod enrol;
 mod help;
 mod keys;
+mod service;
 mod smuggled;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
 pub(crate) use self::keys::{
     ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
 };
+pub(crate) use self::service::{ServiceArgs, ServiceCommand, WhoseArgs};
 use crate::exit::Failure;
 
 /// Reads the command line of this process.
@@ -152,6 +154,9 @@ pub(crate) enum Command {
     /// Who got which token and did what, and whether the records of that are as they were written
     #[command(after_help = help::AUDIT)]
     Audit(AuditArgs),
+    /// Have the system's service manager start the daemon
+    #[command(after_help = help::SERVICE)]
+    Service(ServiceArgs),
     /// Stop the daemon
     Stop,
     /// Become a program that outlives whoever started it

@@ -44,6 +44,17 @@ impl Supervisor {
         }
     }
 
+    /// Whether it listens for the daemon while that does not run.
+    pub(crate) fn keeps_the_socket(&self) -> bool {
+        let is_systemd = matches!(self.manager, Manager::SystemdUser | Manager::SystemdSystem);
+        is_systemd && self.unit.with_file_name(SOCKET_UNIT).exists()
+    }
+
+    /// What has it not listen any more.
+    pub(crate) fn close_command(&self) -> String {
+        self.start_command().replace(" start procurify-tokend", " stop procurify-tokend.socket")
+    }
+
     /// The socket of a system's daemon, where this user may not even look whether it is there.
     pub(crate) fn closed_to_us(&self) -> Option<PathBuf> {
         let is_system = matches!(self.manager, Manager::SystemdSystem | Manager::LaunchdSystem);
@@ -99,7 +110,8 @@ fn plist_in(folder: &Path) -> Option<PathBuf> {
     plists.into_iter().next()
 }
 
-const UNITS: [&str; 2] = ["procurify-tokend.service", "procurify-tokend.socket"];
+const SOCKET_UNIT: &str = "procurify-tokend.socket";
+const UNITS: [&str; 2] = ["procurify-tokend.service", SOCKET_UNIT];
 
 #[cfg(test)]
 mod tests {

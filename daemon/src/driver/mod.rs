@@ -19,6 +19,7 @@
 //! | `clocks.rs` | clocks that do not agree |
 //! | `examining.rs` | what is amiss |
 //! | `report.rs` | what is known of credentials and of the daemon |
+//! | `vitals.rs` | what is seen of it from outside, without asking |
 
 mod admin;
 mod beside;
@@ -31,6 +32,7 @@ mod request;
 mod rotation;
 mod slots;
 mod transfer;
+mod vitals;
 mod watching;
 
 use std::collections::{HashMap, HashSet};
@@ -48,6 +50,8 @@ use procurify_token_protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
+
+pub use vitals::{Condition, Vitals};
 
 use opening::Attempt;
 use rotation::Trial;
@@ -161,6 +165,8 @@ pub struct Parts<I, C> {
     pub stop: Arc<tokio::sync::Notify>,
     /// Where audit records are kept, which need a key from the vault.
     pub audit: audit::Handle,
+    /// Where it shows that it is alive, and how things stand.
+    pub vitals: Arc<Vitals>,
 }
 
 /// See the [room's front page](self).
@@ -173,6 +179,8 @@ pub struct Driver<I, C> {
     locked: u64,
     /// Those who came while the vault was being opened by itself.
     held_back: Option<Vec<Command>>,
+    /// It should have been opened by itself, and was not.
+    is_unusable: bool,
     /// How much may go on beside it.
     beside: beside::Places,
     /// Who may have the next page of an export.
@@ -285,6 +293,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             vault: VaultState::Closed,
             locked: 0,
             held_back: None,
+            is_unusable: false,
             beside: beside::Places::default(),
             export: None,
             problems: Vec::new(),
@@ -312,6 +321,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let mut alarm = pin!(C::nap(self.until(rings_at)));
         loop {
             self.perform();
+            self.show_vitals();
             // One that rings too early may: most of what happens does not change when the next thing is due. One that should have rung
             // has slept with the machine, where the system's timers do.
             let wake = self.wake();

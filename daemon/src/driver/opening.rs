@@ -33,6 +33,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         self.opened_by_itself(opened);
         // Whoever is told that the daemon is ready finds the kept tokens in the table.
         self.perform();
+        self.show_vitals();
     }
 
     /// Begins what [`open_at_start`](Self::open_at_start) has left.
@@ -47,19 +48,21 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         match opened {
             Ok(vault) => {
                 if let Err(error) = self.settle_in(vault) {
-                    self.problem(format!("The vault is not open. {error}"));
+                    self.not_open(&error);
                 }
             }
             Err(VaultError::Missing { .. }) => info!("there is no vault yet: procurify-token init makes one"),
             Err(VaultError::OnlyByPerson { .. }) => {
                 info!("the vault waits for a person: procurify-token unlock");
             }
-            Err(error) => self.problem(format!("The vault is not open. {error}")),
+            Err(error) => self.not_open(&error),
         }
     }
 
-    fn problem(&mut self, problem: String) {
+    fn not_open(&mut self, error: &VaultError) {
+        let problem = format!("The vault is not open. {error}");
         warn!("{problem}");
+        self.is_unusable = true;
         self.problems.push(problem);
     }
 
@@ -225,6 +228,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             warn!(%error, "tokens of credentials that are gone stay in the cache");
         }
         self.vault = VaultState::Open(Box::new(OpenVault { vault, cache }));
+        self.is_unusable = false;
         Ok(())
     }
 

@@ -137,6 +137,7 @@ impl Daemon {
             warnings: Vec::new(),
             stop: Arc::default(),
             audit: audit::Handle::default(),
+            vitals: Arc::default(),
         }
     }
 

@@ -136,13 +136,19 @@ impl Listener {
     }
 }
 
-/// Serves at these sockets for ever. One whose name was swept away gets it back.
-pub async fn serve<C: Clock>(listeners: &mut [Listener], service: &Arc<Service<C>>) {
+/// Serves at these sockets for ever. One whose name was swept away gets it back. Each time that it comes round, at the start and
+/// every other minute, it calls `round`, which may want to be called sooner the next time.
+pub async fn serve<C: Clock>(
+    listeners: &mut [Listener],
+    service: &Arc<Service<C>>,
+    mut round: impl FnMut() -> Option<Duration>,
+) {
     loop {
+        let pause = round().map_or(SWEEP, |sooner| sooner.min(SWEEP));
         let accepting = join_all(listeners.iter().map(|listener| listener.accept(service)));
         tokio::select! {
             _ = accepting => {}
-            () = C::nap(SWEEP) => {}
+            () = C::nap(pause) => {}
         }
         listeners.iter_mut().for_each(Listener::mend);
     }

@@ -94,6 +94,7 @@ pub struct Keeper<T> {
     /// Nothing more is asked for.
     is_winding_down: bool,
     valid: usize,
+    healthy: usize,
     generation: u64,
     actions: VecDeque<Action<T>>,
 }
@@ -121,6 +122,7 @@ impl<T: Clone> Keeper<T> {
             held_back_until: None,
             is_winding_down: false,
             valid: 0,
+            healthy: 0,
             generation: 0,
             actions: VecDeque::new(),
         }
@@ -149,6 +151,7 @@ impl<T: Clone> Keeper<T> {
         }
         self.valid += usize::from(restored.is_some());
         let slot = Slot::new(restored, history, now.roll(name), now);
+        self.healthy += usize::from(slot.is_healthy());
         self.wakes.extend(slot.wake().map(|at| (at, name.clone())));
         self.slots.insert(name.clone(), slot);
         self.change(name, |slot| {
@@ -188,7 +191,7 @@ impl<T: Clone> Keeper<T> {
         self.deadlines.clear();
         self.lanes.clear();
         self.held_back_until = None;
-        self.valid = 0;
+        (self.valid, self.healthy) = (0, 0);
     }
 
     /// Nothing more is asked for: the daemon stops. What is out may still come back.
@@ -448,6 +451,12 @@ impl<T: Clone> Keeper<T> {
         self.valid
     }
 
+    /// How many credentials there are, and how many of them have nothing wrong with them: they hold a valid token, which the API
+    /// has not refused, and the last request brought one.
+    pub fn count_healthy(&self) -> (usize, usize) {
+        (self.slots.len(), self.healthy)
+    }
+
     /// One slot's time has come.
     fn wake(&mut self, name: &CredentialName, now: Now) {
         let Some(slot) = self.slots.get(name) else { return };
@@ -543,10 +552,10 @@ impl<T: Clone> Keeper<T> {
         self.actions.push_back(Action::Tell(name.clone()));
     }
 
-    /// Lets a slot change, and keeps the books on its wake and on what is held.
+    /// Lets a slot change, and keeps the books on its wake, on what is held and on how it fares.
     fn change<R>(&mut self, name: &CredentialName, change: impl FnOnce(&mut Slot<T>) -> R) -> Option<R> {
         let slot = self.slots.get_mut(name)?;
-        let (wake, was_held) = (slot.wake(), slot.held.is_some());
+        let (wake, was_held, was_healthy) = (slot.wake(), slot.held.is_some(), slot.is_healthy());
         let result = change(slot);
         let new_wake = slot.wake();
         if wake != new_wake {
@@ -554,6 +563,7 @@ impl<T: Clone> Keeper<T> {
             self.wakes.extend(new_wake.map(|at| (at, name.clone())));
         }
         self.valid = self.valid + usize::from(slot.held.is_some()) - usize::from(was_held);
+        self.healthy = self.healthy + usize::from(slot.is_healthy()) - usize::from(was_healthy);
         Some(result)
     }
 

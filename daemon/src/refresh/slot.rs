@@ -184,6 +184,11 @@ impl<T: Clone> Slot<T> {
         self.held.as_ref().filter(|held| held.expires > now.boot)
     }
 
+    /// Whether there is nothing wrong: a token that the API has not refused is held, and the last request brought one.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.held.is_some() && self.last_failure.is_none() && !self.is_refused
+    }
+
     /// For how long the newest token was to live.
     pub(super) fn life(&self) -> Option<Duration> {
         (self.life > 0).then(|| Duration::from_secs(self.life.into()))

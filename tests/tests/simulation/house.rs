@@ -514,6 +514,7 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
         warnings: Vec::new(),
         stop: Arc::default(),
         audit: procurify_tokend::audit::Handle::default(),
+        vitals: Arc::default(),
     });
     driver.open_at_start();
     let (controls, inbox) = mpsc::channel(1);

@@ -75,6 +75,15 @@ Examples:
   procurify-token doctor
   procurify-token doctor --json | jq '.findings[] | select(.severity == \"problem\")'";
 
+pub(super) const SERVICE: &str = "\
+It says what it does, step by step; --dry-run says so beforehand. For the machine, the vault's key is sealed by systemd-creds (TPM or the
+machine's own key), so that it opens after each boot without anybody. Uninstalling removes no vault and no key.
+
+Examples:
+  procurify-token service install --dry-run
+  sudo procurify-token service install --system
+  procurify-token service status";
+
 pub(super) const ROTATE: &str = "\
 Create a second application in Procurify first. The pair in use stays in use until the new one has brought a token, and
 is then kept to go back to.

@@ -96,6 +96,8 @@ impl World {
     fn the_count_of_valid_tokens_is_right(&self) {
         let held = self.keeper.slots.values().filter(|slot| slot.held.is_some()).count();
         assert_eq!(held, self.keeper.count_valid());
+        let healthy = self.keeper.slots.values().filter(|slot| slot.is_healthy()).count();
+        assert_eq!((self.keeper.slots.len(), healthy), self.keeper.count_healthy());
         assert!(
             self.keeper.slots.values().all(|slot| slot.held.is_some() == slot.valid(self.now()).is_some())
         );

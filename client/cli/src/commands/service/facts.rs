@@ -1,0 +1,264 @@
+//! What is there: units, users, keys, and whether a daemon runs that nobody looks after. Only looks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use procurify_token_client::blocking::Client;
+use procurify_token_client::{Options, Surroundings};
+use procurify_token_protocol::endpoint::{self, Platform};
+
+use super::Whose;
+use super::units::{SERVICE, SOCKET};
+use crate::autostart::program_beside_us;
+use crate::exit::{ExitCode, Failure};
+
+/// See the [room's front page](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that is so or not")]
+pub(super) struct Facts {
+    pub(super) whose: Whose,
+    /// Whether a systemd runs that can be asked.
+    pub(super) manager: Manager,
+    pub(super) is_root: bool,
+    /// Who asks, by name.
+    pub(super) user: String,
+    /// The daemon's program.
+    pub(super) daemon: PathBuf,
+    /// The first folder or file on the way to it that others than root may change.
+    pub(super) changeable_by_others: Option<PathBuf>,
+    /// Where a package, or the administrator for all users, has put units.
+    pub(super) packaged: Option<PathBuf>,
+    /// Where ours belong, with what is there: the socket's and the service's.
+    pub(super) folder: PathBuf,
+    pub(super) there: [Option<String>; 2],
+    pub(super) service: State,
+    pub(super) socket: State,
+    /// A daemon that answers and is not the service's.
+    pub(super) stray: Option<(PathBuf, u32)>,
+    /// Whether the system service's own user exists.
+    pub(super) has_service_user: bool,
+    /// Whether a key is sealed, whether one is in a file, and whether one could be sealed.
+    pub(super) has_sealed_key: bool,
+    pub(super) has_key_file: bool,
+    pub(super) can_seal: bool,
+    /// Whether this user's services run on when he has logged out.
+    pub(super) lingers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manager {
+    Running,
+    /// The machine was not started by systemd.
+    NotSystemd,
+    /// It was, but this user has no manager of his own now.
+    NoneForUser,
+}
+
+/// What systemd says of a unit; empty where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) active: String,
+    pub(super) enabled: String,
+    pub(super) file: String,
+    pub(super) since: String,
+    pub(super) status: String,
+    pub(super) result: String,
+    pub(super) pid: u32,
+}
+
+impl State {
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading" | "activating")
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled == "enabled"
+    }
+
+    fn parse(shown: &str) -> Self {
+        let value = |name: &str| {
+            let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_default().to_owned()
+        };
+        Self {
+            active: value("ActiveState"),
+            enabled: value("UnitFileState"),
+            file: value("FragmentPath"),
+            since: value("ActiveEnterTimestamp"),
+            status: value("StatusText"),
+            result: value("Result"),
+            pid: value("MainPID").parse().unwrap_or_default(),
+        }
+    }
+}
+
+impl Facts {
+    pub(super) fn gather(whose: Whose) -> Result<Self, Failure> {
+        let around = Surroundings::of_process();
+        let folder = match whose {
+            Whose::System => PathBuf::from("/etc/systemd/system"),
+            Whose::User => {
+                let none = || Failure::new(ExitCode::Other, "there is no home folder: set HOME (absolute)");
+                let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+                let config = config.filter(|path| path.is_absolute());
+                let config = config.or_else(|| Some(around.home.as_ref()?.join(".config")));
+                config.ok_or_else(none)?.join("systemd/user")
+            }
+        };
+        let manager = manager(whose);
+        let ask = |unit| if manager == Manager::Running { state(whose, unit) } else { State::default() };
+        let (service, socket) = (ask(SERVICE), ask(SOCKET));
+        let user = said("id", &["-un"]).unwrap_or_default();
+        let daemon = found(&program_beside_us("procurify-tokend"))?;
+        Ok(Self {
+            manager,
+            is_root: rustix::process::geteuid().is_root(),
+            changeable_by_others: changeable_by_others(&daemon),
+            daemon,
+            packaged: packaged(whose),
+            there: [SOCKET, SERVICE].map(|unit| fs::read_to_string(folder.join(unit)).ok()),
+            folder,
+            stray: stray(whose, &around, service.pid),
+            service,
+            socket,
+            has_service_user: said("id", &["-u", "procurify-token"]).is_some(),
+            has_sealed_key: Path::new(SEALED).exists(),
+            has_key_file: Path::new(KEY_FILE).exists(),
+            can_seal: can_seal(),
+            lingers: Path::new("/var/lib/systemd/linger").join(&user).exists(),
+            user,
+            whose,
+        })
+    }
+}
+
+/// What `systemctl` and its like have to be told to find the manager.
+pub(super) fn environment(whose: Whose) -> Vec<(&'static str, PathBuf)> {
+    match (whose, std::env::var_os(RUNTIME)) {
+        (Whose::User, None) => vec![(RUNTIME, runtime_folder())],
+        _ => Vec::new(),
+    }
+}
+
+fn runtime_folder() -> PathBuf {
+    let given = std::env::var_os(RUNTIME).map(PathBuf::from).filter(|path| path.is_absolute());
+    let own = || format!("/run/user/{}", rustix::process::geteuid().as_raw()).into();
+    given.unwrap_or_else(own)
+}
+
+fn manager(whose: Whose) -> Manager {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Manager::NotSystemd;
+    }
+    match whose {
+        Whose::User if !runtime_folder().join("systemd/private").exists() => Manager::NoneForUser,
+        Whose::System | Whose::User => Manager::Running,
+    }
+}
+
+fn state(whose: Whose, unit: &str) -> State {
+    let mut command = Command::new("systemctl");
+    command.args([whose.option(), "show", "--property", PROPERTIES, unit]).envs(environment(whose));
+    State::parse(&output(command).unwrap_or_default())
+}
+
+/// Its standard output, where it succeeds.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    output(command)
+}
+
+fn output(mut command: Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn found(program: &Path) -> Result<PathBuf, Failure> {
+    let on_path = || {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+    };
+    let found = if program.is_absolute() { Some(program.to_owned()) } else { on_path() };
+    // Not through links: what a link leads to may be another program tomorrow.
+    found.and_then(|path| fs::canonicalize(path).ok()).ok_or_else(|| {
+        Failure::new(ExitCode::CommandNotFound, "procurify-tokend is not installed")
+            .hint("install it beside procurify-token")
+    })
+}
+
+fn changeable_by_others(program: &Path) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_roots = |path: &&Path| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
+    };
+    program.ancestors().find(|path| !is_roots(path)).map(Path::to_owned)
+}
+
+fn packaged(whose: Whose) -> Option<PathBuf> {
+    let folders: &[&str] = match whose {
+        Whose::System => &["/usr/lib/systemd/system", "/lib/systemd/system"],
+        Whose::User => &["/etc/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user"],
+    };
+    folders.iter().map(PathBuf::from).find(|folder| folder.join(SERVICE).exists())
+}
+
+/// A daemon at the service's own sockets that the service manager has not started.
+fn stray(whose: Whose, around: &Surroundings, pid_of_service: u32) -> Option<(PathBuf, u32)> {
+    let places = match whose {
+        Whose::System => vec![endpoint::system_wide(Platform::HERE)],
+        Whose::User => endpoint::per_user(Platform::HERE, around),
+    };
+    places.into_iter().map(|place| place.path).find_map(|socket| {
+        let options = Options::new().without_cache().deadline(PATIENCE).socket(&socket);
+        let pid = Client::connect(&options).ok()?.status().ok()?.pid;
+        (pid != pid_of_service).then_some((socket, pid))
+    })
+}
+
+/// From this version on a unit finds what is sealed by its name, and starts where it finds nothing.
+fn can_seal() -> bool {
+    let version = said("systemd-creds", &["--version"]);
+    let number = version.as_deref().and_then(|text| text.split_whitespace().nth(1)?.parse::<u32>().ok());
+    number.is_some_and(|number| number >= 252)
+}
+
+pub(super) const SEALED: &str = "/etc/credstore.encrypted/procurify-token.vault-key";
+pub(super) const KEY_FILE: &str = "/etc/procurify-token/vault.key";
+const RUNTIME: &str = "XDG_RUNTIME_DIR";
+const PROPERTIES: &str =
+    "ActiveState,UnitFileState,FragmentPath,ActiveEnterTimestamp,StatusText,Result,MainPID";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::super::units::CREDENTIAL;
+    use super::*;
+
+    #[test]
+    fn what_systemd_shows_is_read() {
+        let shown = "Result=success\nMainPID=42\nStatusText=1 credential, healthy: a=b\nActiveState=active\n\
+                     UnitFileState=enabled\nFragmentPath=/etc/systemd/system/x\nActiveEnterTimestamp=Thu 2026-11-26\n";
+        let state = State::parse(shown);
+        assert!(state.is_active() && state.is_enabled());
+        assert_eq!((state.pid, state.status.as_str()), (42, "1 credential, healthy: a=b"));
+        assert_eq!(State::parse(""), State::default());
+    }
+
+    #[test]
+    fn a_sealed_key_has_the_name_that_the_unit_asks_for() {
+        assert!(SEALED.ends_with(CREDENTIAL));
+    }
+
+    #[test]
+    fn a_program_in_a_folder_of_a_user_is_no_program_for_the_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("d");
+        fs::write(&program, "").unwrap();
+        // Below /tmp, which anybody may change.
+        assert!(changeable_by_others(&program).is_some());
+        assert_eq!(changeable_by_others(Path::new("/nowhere/at/all")), Some("/nowhere/at/all".into()));
+    }
+}

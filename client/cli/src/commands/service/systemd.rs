@@ -1,0 +1,167 @@
+//! systemd: looks, plans, and does or shows it; and how the service stands.
+
+use std::time::Duration;
+
+use procurify_token_client::blocking::Client;
+use procurify_token_client::{Options, Surroundings};
+use procurify_token_protocol::VaultState;
+use procurify_token_protocol::endpoint::{self, Platform};
+use serde_json::json;
+
+use super::Whose;
+use super::facts::{self, Facts, Manager};
+use super::plan;
+use super::step::Step;
+use crate::exit::{ExitCode, Failure};
+use crate::{report, say, table, text};
+
+pub(super) fn install(whose: Whose, dry_run: bool, key_file: bool) -> Result<(), Failure> {
+    let facts = gather(whose, dry_run)?;
+    let steps = plan::install(&facts, key_file)?;
+    if dry_run {
+        return steps.iter().try_for_each(Step::show_all);
+    }
+    take(whose, &steps)?;
+    say::line(format!("The daemon is a service {}.", kind(whose)))?;
+    say::line(format!("Next: {}", next(&Facts::gather(whose)?)))
+}
+
+pub(super) fn uninstall(whose: Whose, dry_run: bool) -> Result<(), Failure> {
+    let steps = plan::uninstall(&gather(whose, dry_run)?)?;
+    if dry_run {
+        return steps.iter().try_for_each(Step::show_all);
+    }
+    take(whose, &steps)?;
+    say::line("Vault, keys, configuration and audit records are where they were.")
+}
+
+pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
+    let facts = Facts::gather(whose)?;
+    let Facts { service, socket, .. } = &facts;
+    let next = next(&facts);
+    let installed = match (&facts.packaged, service.file.as_str(), facts.manager) {
+        (Some(folder), "", _) => folder.display().to_string(),
+        (_, "", Manager::Running) | (None, "", _) => String::new(),
+        (_, file, _) => file.to_owned(),
+    };
+    if as_json {
+        report::print_json(&[(
+            "service",
+            json!({
+                "whose": if whose == Whose::System { "system" } else { "user" },
+                "installed": !installed.is_empty(),
+                "unit": installed,
+                "enabled": service.is_enabled(),
+                "socket_enabled": socket.is_enabled(),
+                "listening": socket.is_active(),
+                "running": service.is_active(),
+                "pid": service.pid,
+                "since": service.since,
+                "status": service.status,
+                "next": next,
+            }),
+        )])?;
+    } else {
+        let or = |text: &str, otherwise: &str| if text.is_empty() { otherwise } else { text }.to_owned();
+        let running = match (service.active.as_str(), service.pid) {
+            ("active" | "reloading", pid) => format!("yes, pid {pid}, since {}", service.since),
+            ("activating", _) => "it is starting".to_owned(),
+            ("failed", _) => format!("no, it has failed ({})", service.result),
+            _ if socket.is_active() => "no; the next caller has it started".to_owned(),
+            _ => "no".to_owned(),
+        };
+        table::facts([
+            ("service", kind(whose).to_owned()),
+            ("installed", or(&installed, "no")),
+            ("enabled", or(&service.enabled, "no")),
+            ("sockets", or(&socket.active, "no").replace("active", "listening").replace("inlistening", "closed")),
+            ("running", running),
+            ("says", service.status.clone()),
+            ("what to type", next.clone()),
+        ])?;
+    }
+    if service.is_active() {
+        return Ok(());
+    }
+    let message = match &facts.stray {
+        Some((socket, pid)) => format!(
+            "the service does not run; another daemon (pid {pid}) answers at {}",
+            text::one_line(&socket.display().to_string())
+        ),
+        None => "the service does not run".to_owned(),
+    };
+    Err(Failure::new(ExitCode::NoDaemon, message).hint(next))
+}
+
+fn gather(whose: Whose, dry_run: bool) -> Result<Facts, Failure> {
+    let mut facts = Facts::gather(whose)?;
+    // Whoever only looks need not be root.
+    facts.is_root |= dry_run;
+    Ok(facts)
+}
+
+fn take(whose: Whose, steps: &[Step]) -> Result<(), Failure> {
+    let environment = facts::environment(whose);
+    steps.iter().try_for_each(|step| {
+        step.take(&environment).map_err(|failure| match failure {
+            Failure::Told { code, message, hint } if hint.is_empty() => {
+                Failure::Told { code, message, hint: format!("{}, and then the same once more", journal(whose)) }
+            }
+            other => other,
+        })
+    })
+}
+
+fn kind(whose: Whose) -> &'static str {
+    match whose {
+        Whose::User => "for this user",
+        Whose::System => "for the machine",
+    }
+}
+
+fn journal(whose: Whose) -> &'static str {
+    match whose {
+        Whose::User => "journalctl --user -u procurify-tokend -n 20",
+        Whose::System => "sudo journalctl -u procurify-tokend -n 20",
+    }
+}
+
+/// What a person types next.
+fn next(facts: &Facts) -> String {
+    let Facts { whose, service, .. } = facts;
+    let sudo = if *whose == Whose::System { "sudo " } else { "" };
+    let is_installed = !service.file.is_empty() || facts.packaged.is_some();
+    match (facts.manager, service.active.as_str()) {
+        (Manager::NotSystemd, _) => "procurify-token list starts a daemon without a service".to_owned(),
+        (Manager::NoneForUser, _) => format!("sudo loginctl enable-linger {}", facts.user),
+        _ if !is_installed => format!("{sudo}procurify-token service install {}", whose.option()),
+        (_, "failed" | "activating") => journal(*whose).to_owned(),
+        (_, "active" | "reloading") => {
+            let asked = match vault(*whose) {
+                Some(VaultState::Missing) if facts.has_sealed_key && *whose == Whose::System => {
+                    "procurify-token init --slot credential"
+                }
+                Some(VaultState::Missing) => "procurify-token init",
+                Some(VaultState::Locked) => "procurify-token unlock",
+                Some(VaultState::Open) => "procurify-token list",
+                None => "procurify-token status",
+            };
+            format!("{sudo}{asked}")
+        }
+        _ if !service.is_enabled() => format!("{sudo}procurify-token service install {}", whose.option()),
+        _ => format!("{sudo}systemctl {} start procurify-tokend", whose.option()).replace(" --system", ""),
+    }
+}
+
+fn vault(whose: Whose) -> Option<VaultState> {
+    let places = match whose {
+        Whose::System => vec![endpoint::system_wide(Platform::HERE)],
+        Whose::User => endpoint::per_user(Platform::HERE, &Surroundings::of_process()),
+    };
+    places.into_iter().find_map(|place| {
+        let options = Options::new().without_cache().deadline(PATIENCE).socket(place.path);
+        Some(Client::connect(&options).ok()?.status().ok()?.vault)
+    })
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
