@@ -11,10 +11,11 @@ pub(super) fn install(facts: &Facts, key_file: bool) -> Result<Vec<Step>, Failur
     let Facts { whose, .. } = *facts;
     usable(facts, "install")?;
     let mut steps = Vec::new();
-    let changed = unit_steps(facts, &mut steps)?;
+    let mut changed = unit_steps(facts, &mut steps)?;
     if whose == Whose::System {
         user_steps(facts, &mut steps);
-        key_steps(facts, key_file, &mut steps);
+        // A key is handed over at the start.
+        changed |= key_steps(facts, key_file, &mut steps);
     }
     if let Some((socket, pid)) = &facts.stray {
         steps.push(Step::Stop { socket: socket.clone(), pid: *pid });
@@ -150,7 +151,8 @@ fn user_steps(facts: &Facts, steps: &mut Vec<Step>) {
     steps.push(Step::run(["systemd-sysusers", "procurify-token.conf"]));
 }
 
-fn key_steps(facts: &Facts, key_file: bool, steps: &mut Vec<Step>) {
+/// Whether there is a new one.
+fn key_steps(facts: &Facts, key_file: bool, steps: &mut Vec<Step>) -> bool {
     if facts.has_sealed_key {
         steps.push(Step::Note(format!("the sealed key {SEALED} is used as it is")));
     } else if facts.has_key_file {
@@ -164,6 +166,7 @@ fn key_steps(facts: &Facts, key_file: bool, steps: &mut Vec<Step>) {
     } else {
         steps.push(Step::Seal { daemon: facts.daemon.clone(), sealed: SEALED.into() });
     }
+    !facts.has_sealed_key && !facts.has_key_file
 }
 
 #[cfg(test)]
@@ -282,6 +285,14 @@ mod tests {
         let steps = lines(&uninstall(&facts).unwrap());
         assert_eq!(steps.len(), 2, "{steps:#?}");
         assert!(steps[0].contains("disable --now") && steps[1].contains("belongs to a package"));
+    }
+
+    #[test]
+    fn a_service_of_a_package_that_runs_without_a_key_is_started_anew_with_one() {
+        let packaged = Facts { packaged: Some("/usr/lib/systemd/system".into()), ..running(facts(Whose::System)) };
+        let steps = lines(&install(&Facts { has_sealed_key: false, ..packaged }, false).unwrap());
+        assert!(steps.contains(&"run: systemctl --system stop procurify-tokend.service".to_owned()), "{steps:#?}");
+        assert!(steps.iter().any(|step| step.contains("systemd-creds encrypt")), "{steps:#?}");
     }
 
     #[test]
