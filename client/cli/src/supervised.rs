@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use procurify_token_protocol::endpoint::{self, Platform};
 
+use crate::system;
+
 /// Who is in charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Supervisor {
@@ -31,7 +33,21 @@ impl Supervisor {
         let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = folder("HOME");
         let config = folder("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
-        Self::find(Path::new("/"), home.as_deref(), config.as_deref())
+        let found = || Self::find(Path::new("/"), home.as_deref(), config.as_deref());
+        // A package has units of both kinds, and root hardly means his own.
+        if system::is_root() { Self::of_system().or_else(found) } else { found() }
+    }
+
+    /// Who is in charge of the daemon that listens there.
+    pub(crate) fn of_socket(socket: &Path) -> Option<Self> {
+        if socket == endpoint::system_wide(Platform::HERE).path { Self::of_system() } else { Self::here() }
+    }
+
+    fn of_system() -> Option<Self> {
+        if cfg!(windows) {
+            return None;
+        }
+        Self::first(SYSTEM_UNITS.map(|folder| (Some(folder.into()), Manager::SystemdSystem)))
     }
 
     /// What starts the daemon.
@@ -66,29 +82,31 @@ impl Supervisor {
 
     fn find(root: &Path, home: Option<&Path>, config: Option<&Path>) -> Option<Self> {
         let below = |folder: &str| root.join(folder);
-        let systemd = [
+        let users = [
             (config.map(|config| config.join("systemd/user")), Manager::SystemdUser),
             (Some(below("etc/systemd/user")), Manager::SystemdUser),
             (Some(below("usr/lib/systemd/user")), Manager::SystemdUser),
             (Some(below("lib/systemd/user")), Manager::SystemdUser),
-            (Some(below("etc/systemd/system")), Manager::SystemdSystem),
-            (Some(below("usr/lib/systemd/system")), Manager::SystemdSystem),
-            (Some(below("lib/systemd/system")), Manager::SystemdSystem),
         ];
+        let systems = SYSTEM_UNITS
+            .map(|folder| (Some(below(folder.trim_start_matches('/'))), Manager::SystemdSystem));
         let launchd = [
             (home.map(|home| home.join("Library/LaunchAgents")), Manager::LaunchdUser),
             (Some(below("Library/LaunchAgents")), Manager::LaunchdUser),
             (Some(below("Library/LaunchDaemons")), Manager::LaunchdSystem),
         ];
-        let unit = systemd.into_iter().find_map(|(folder, manager)| {
-            let folder = folder?;
-            let unit = UNITS.iter().map(|unit| folder.join(unit)).find(|unit| unit.exists())?;
-            Some(Self { unit, manager })
-        });
-        unit.or_else(|| {
+        Self::first(users.into_iter().chain(systems)).or_else(|| {
             launchd
                 .into_iter()
                 .find_map(|(folder, manager)| Some(Self { unit: plist_in(&folder?)?, manager }))
+        })
+    }
+
+    fn first(folders: impl IntoIterator<Item = (Option<PathBuf>, Manager)>) -> Option<Self> {
+        folders.into_iter().find_map(|(folder, manager)| {
+            let folder = folder?;
+            let unit = UNITS.iter().map(|unit| folder.join(unit)).find(|unit| unit.exists())?;
+            Some(Self { unit, manager })
         })
     }
 
@@ -110,6 +128,7 @@ fn plist_in(folder: &Path) -> Option<PathBuf> {
     plists.into_iter().next()
 }
 
+const SYSTEM_UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 const SOCKET_UNIT: &str = "procurify-tokend.socket";
 const UNITS: [&str; 2] = ["procurify-tokend.service", SOCKET_UNIT];
 

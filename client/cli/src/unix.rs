@@ -23,6 +23,11 @@ pub(crate) fn forbid_core_dumps() {
     }
 }
 
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Takes a child out of our process group, so that Ctrl-C on our terminal is not for it.
 pub(crate) fn detach(command: &mut Command) -> &mut Command {
     command.process_group(0)

@@ -22,6 +22,11 @@ pub(crate) fn forbid_core_dumps() {
     let _ = keep_memory_from_reports();
 }
 
+/// Nobody is, here.
+pub(crate) fn is_root() -> bool {
+    false
+}
+
 /// Takes a child out of our process group, so that Ctrl-C at our window is not for it.
 pub(crate) fn detach(command: &mut Command) -> &mut Command {
     /// `CREATE_NEW_PROCESS_GROUP`.

@@ -12,8 +12,10 @@ use crate::supervised::Supervisor;
 use crate::{clock, say, system};
 
 pub(super) fn run(daemon: &Daemon) -> Result<(), Failure> {
-    stop(&mut daemon.connect_to_running()?)?;
-    match Supervisor::here() {
+    let mut client = daemon.connect_to_running()?;
+    let supervisor = Supervisor::of_socket(client.socket_path());
+    stop(&mut client)?;
+    match supervisor {
         None => say::line("procurify-tokend has stopped. The next command that needs one starts it again."),
         Some(supervisor) if supervisor.keeps_the_socket() => say::line(format!(
             "procurify-tokend has stopped. The next command or program that asks it for something has it started again, unless \

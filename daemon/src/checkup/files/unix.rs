@@ -136,7 +136,8 @@ fn judge_file(what: &str, path: &Path, kind: Kind, facts: Facts, own: u32) -> Ve
         );
         return found;
     }
-    let may_be_roots = kind == Kind::Readable && owner == 0;
+    // A socket that the system's service manager keeps is root's, and anybody may knock.
+    let may_be_roots = matches!(kind, Kind::Readable | Kind::Socket) && owner == 0;
     if owner != own && !may_be_roots {
         problem(
             format!("the {what} belongs to user {owner} and must belong to user {own}"),
@@ -167,7 +168,11 @@ fn judge_file(what: &str, path: &Path, kind: Kind, facts: Facts, own: u32) -> Ve
         _ => {}
     }
     if found.is_empty() {
-        let to = if kind == Kind::Readable { "changed by nobody else" } else { "closed to others" };
+        let to = match kind {
+            Kind::Closed => "closed to others",
+            Kind::Readable => "changed by nobody else",
+            Kind::Socket => "who may do what there is for the daemon to say",
+        };
         found.push(finding(
             Severity::Fine,
             path,
@@ -271,6 +276,9 @@ mod tests {
         assert_eq!(told(Kind::Readable, Facts { mode: 0o644, owner: 0, ..GOOD }).0, Severity::Fine);
         assert_eq!(told(Kind::Readable, Facts { mode: 0o664, ..GOOD }).0, Severity::Problem);
         assert_eq!(told(Kind::Socket, GOOD).0, Severity::Problem, "a file where the socket should be");
+        let socket = |owner| Facts { form: Form::Socket, mode: 0o666, owner, ..GOOD };
+        assert_eq!(told(Kind::Socket, socket(0)).0, Severity::Fine, "the service manager's");
+        assert_eq!(told(Kind::Socket, socket(7)).0, Severity::Problem, "a stranger's");
     }
 
     #[rstest]

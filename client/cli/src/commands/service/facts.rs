@@ -114,7 +114,7 @@ impl Facts {
         let daemon = found(&program_beside_us("procurify-tokend"))?;
         Ok(Self {
             manager,
-            is_root: rustix::process::geteuid().is_root(),
+            is_root: crate::system::is_root(),
             changeable_by_others: changeable_by_others(&daemon),
             daemon,
             packaged: packaged(whose),

@@ -54,8 +54,8 @@ enum Whose {
 #[cfg(unix)]
 impl Whose {
     fn of(args: crate::args::WhoseArgs) -> Self {
-        let is_root = rustix::process::geteuid().is_root();
-        if args.system || is_root && !args.user { Self::System } else { Self::User }
+        let is_default = crate::system::is_root() && !args.user;
+        if args.system || is_default { Self::System } else { Self::User }
     }
 
     /// How it is named on the command line.
