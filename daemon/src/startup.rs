@@ -145,8 +145,7 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     let heartbeat = Heartbeat::new(vitals);
     let keep_up =
         Upkeep { signals, stop, place, verbosity, access, controls, audit: audit.handle(), supervisor };
-    let outcome =
-        runtime.block_on(serve(listeners, service, stopping, keep_up, heartbeat, driving, lock));
+    let outcome = runtime.block_on(serve(listeners, service, stopping, keep_up, heartbeat, driving, lock));
     audit.finish();
     outcome?;
     info!("stopped");
@@ -439,10 +438,7 @@ impl Upkeep {
         let (issuer, access, config) = match reloaded {
             Ok(reloaded) => reloaded,
             Err(problem) => {
-                warn!(
-                    "the configuration stays as it was: {problem:#}{}",
-                    closed_by_the_sandbox(&problem)
-                );
+                warn!("the configuration stays as it was: {problem:#}{}", closed_by_the_sandbox(&problem));
                 return false;
             }
         };

@@ -80,7 +80,8 @@ impl Supervisor {
     fn status(&self, condition: Condition) -> String {
         let mut status = status(condition);
         if self.is_outdated.load(Ordering::Relaxed) {
-            status.push_str("; the configuration on the disk is not in force: procurify-tokend --check-config");
+            status
+                .push_str("; the configuration on the disk is not in force: procurify-tokend --check-config");
         }
         status
     }
@@ -100,9 +101,7 @@ fn status(condition: Condition) -> String {
         }
         Condition::Locked => "locked, waiting for procurify-token unlock".to_owned(),
         Condition::Unusable => "the vault does not open: procurify-token doctor says why".to_owned(),
-        Condition::Open { credentials: 0, .. } => {
-            "no credentials yet: procurify-token add DOMAIN".to_owned()
-        }
+        Condition::Open { credentials: 0, .. } => "no credentials yet: procurify-token add DOMAIN".to_owned(),
         Condition::Open { credentials: 1, healthy: 1 } => "1 credential, healthy".to_owned(),
         Condition::Open { credentials, healthy } if healthy == credentials => {
             format!("{credentials} credentials, all healthy")

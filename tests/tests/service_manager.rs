@@ -41,7 +41,11 @@ fn it_is_told_of_readiness_of_every_change_of_the_reload_and_of_the_end() {
     fs::write(home.config_folder().join("config.toml"), "nonsense").unwrap();
     daemon.signal(Signal::HUP);
     manager.hear_until("READY=1");
-    assert!(manager.last().ends_with("is not in force: procurify-tokend --check-config"), "{}", manager.last());
+    assert!(
+        manager.last().ends_with("is not in force: procurify-tokend --check-config"),
+        "{}",
+        manager.last()
+    );
     fs::write(home.config_folder().join("config.toml"), good).unwrap();
 
     assert!(daemon.stop().success());
@@ -71,7 +75,10 @@ fn a_vault_whose_key_is_missing_is_told_of_with_what_to_type() {
     fs::remove_file(home.config_folder().join("vault.key")).unwrap();
     let manager = Manager::of(&home);
     let _daemon = manager.start(&home, &[]);
-    assert_eq!(manager.hear(), ["READY=1", "STATUS=the vault does not open: procurify-token doctor says why"]);
+    assert_eq!(
+        manager.hear(),
+        ["READY=1", "STATUS=the vault does not open: procurify-token doctor says why"]
+    );
 }
 
 #[test]
@@ -119,7 +126,10 @@ fn one_that_cannot_start_says_why() {
     let refused = home.try_start_with(manager.daemon(&home, &[])).unwrap_err();
     assert!(!refused.status.success());
     let [status] = <[String; 1]>::try_from(manager.hear()).unwrap();
-    assert!(status.starts_with("STATUS=could not start: ") && status.contains("unknown field `form`"), "{status}");
+    assert!(
+        status.starts_with("STATUS=could not start: ") && status.contains("unknown field `form`"),
+        "{status}"
+    );
 }
 
 /// Takes what a daemon says for a service manager.
@@ -151,7 +161,8 @@ impl Manager {
     fn hear(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
         let length = self.socket.recv(&mut buffer).expect("the daemon says something");
-        let lines: Vec<_> = std::str::from_utf8(&buffer[..length]).unwrap().lines().map(str::to_owned).collect();
+        let lines: Vec<_> =
+            std::str::from_utf8(&buffer[..length]).unwrap().lines().map(str::to_owned).collect();
         self.heard.borrow_mut().extend(lines.iter().cloned());
         lines
     }

@@ -88,8 +88,8 @@ impl Supervisor {
             (Some(below("usr/lib/systemd/user")), Manager::SystemdUser),
             (Some(below("lib/systemd/user")), Manager::SystemdUser),
         ];
-        let systems = SYSTEM_UNITS
-            .map(|folder| (Some(below(folder.trim_start_matches('/'))), Manager::SystemdSystem));
+        let systems =
+            SYSTEM_UNITS.map(|folder| (Some(below(folder.trim_start_matches('/'))), Manager::SystemdSystem));
         let launchd = [
             (home.map(|home| home.join("Library/LaunchAgents")), Manager::LaunchdUser),
             (Some(below("Library/LaunchAgents")), Manager::LaunchdUser),

@@ -17,7 +17,10 @@ pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
         ServiceCommand::Install { whose, dry_run, key_file } => {
             for_user(whose)?;
             if key_file {
-                return Err(Failure::new(ExitCode::Usage, "--key-file is for --system, which macOS has not here"));
+                return Err(Failure::new(
+                    ExitCode::Usage,
+                    "--key-file is for --system, which macOS has not here",
+                ));
             }
             let plist = plist()?;
             let text = units::agent(&program()?)?;
@@ -33,7 +36,10 @@ pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
             }
             // It may be loaded already, which bootstrap takes for a failure.
             let otherwise = "it is not loaded, or was so already: launchctl print".to_owned();
-            steps.push(Step::Try { words: words(["launchctl", "bootstrap", &domain(), &shown(&plist)]), otherwise });
+            steps.push(Step::Try {
+                words: words(["launchctl", "bootstrap", &domain(), &shown(&plist)]),
+                otherwise,
+            });
             take(&steps, dry_run)?;
             if dry_run { Ok(()) } else { say::line("Next: procurify-token init") }
         }
@@ -50,7 +56,11 @@ pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
                 Step::Remove(plist),
             ];
             take(&steps, dry_run)?;
-            if dry_run { Ok(()) } else { say::line("Vault, keys, configuration and audit records are where they were.") }
+            if dry_run {
+                Ok(())
+            } else {
+                say::line("Vault, keys, configuration and audit records are where they were.")
+            }
         }
         ServiceCommand::Status { whose, json } => {
             for_user(whose)?;
@@ -105,7 +115,8 @@ fn program() -> Result<PathBuf, Failure> {
 
 fn plist() -> Result<PathBuf, Failure> {
     let home = Surroundings::of_process().home;
-    let home = home.ok_or_else(|| Failure::new(ExitCode::Other, "there is no home folder: set HOME (absolute)"))?;
+    let home =
+        home.ok_or_else(|| Failure::new(ExitCode::Other, "there is no home folder: set HOME (absolute)"))?;
     Ok(home.join("Library/LaunchAgents").join(format!("{LABEL}.plist")))
 }
 

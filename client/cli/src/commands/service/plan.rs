@@ -91,14 +91,18 @@ fn usable(facts: &Facts, what: &str) -> Result<(), Failure> {
                 ExitCode::Other,
                 "this machine was not started by systemd, so there is nobody to give the service to",
             )
-            .hint("without a service, the first command that needs a daemon starts one: procurify-token list"));
+            .hint(
+                "without a service, the first command that needs a daemon starts one: procurify-token list",
+            ));
         }
         Manager::NoneForUser => {
             return Err(Failure::new(
                 ExitCode::Other,
                 format!("there is no service manager for {user} at this moment"),
             )
-            .hint(format!("log in as {user}, not by su or sudo; or first: sudo loginctl enable-linger {user}")));
+            .hint(format!(
+                "log in as {user}, not by su or sudo; or first: sudo loginctl enable-linger {user}"
+            )));
         }
         Manager::Running => {}
     }
@@ -289,9 +293,13 @@ mod tests {
 
     #[test]
     fn a_service_of_a_package_that_runs_without_a_key_is_started_anew_with_one() {
-        let packaged = Facts { packaged: Some("/usr/lib/systemd/system".into()), ..running(facts(Whose::System)) };
+        let packaged =
+            Facts { packaged: Some("/usr/lib/systemd/system".into()), ..running(facts(Whose::System)) };
         let steps = lines(&install(&Facts { has_sealed_key: false, ..packaged }, false).unwrap());
-        assert!(steps.contains(&"run: systemctl --system stop procurify-tokend.service".to_owned()), "{steps:#?}");
+        assert!(
+            steps.contains(&"run: systemctl --system stop procurify-tokend.service".to_owned()),
+            "{steps:#?}"
+        );
         assert!(steps.iter().any(|step| step.contains("systemd-creds encrypt")), "{steps:#?}");
     }
 
@@ -313,7 +321,10 @@ mod tests {
                 Step::Remove(path) => Some(path.as_path()),
                 _ => None,
             });
-            assert!(removed.clone().all(|path| path.starts_with("/units")) && removed.count() == 2, "{steps:#?}");
+            assert!(
+                removed.clone().all(|path| path.starts_with("/units")) && removed.count() == 2,
+                "{steps:#?}"
+            );
         }
     }
 
@@ -340,7 +351,10 @@ mod tests {
         };
         let system = || facts(Whose::System);
         let (code, hint) = told(Facts { is_root: false, ..system() });
-        assert_eq!((code, hint.contains("sudo procurify-token service install --system")), (ExitCode::Denied, true));
+        assert_eq!(
+            (code, hint.contains("sudo procurify-token service install --system")),
+            (ExitCode::Denied, true)
+        );
         let (_, hint) = told(Facts { manager: Manager::NoneForUser, ..facts(Whose::User) });
         assert!(hint.contains("enable-linger eve"), "{hint}");
         let (_, hint) = told(Facts { manager: Manager::NotSystemd, ..system() });

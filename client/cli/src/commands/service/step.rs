@@ -22,18 +22,33 @@ pub(super) enum Step {
     /// Something that is as it is, and a person should know.
     Note(String),
     /// A daemon that nobody but a command looks after ends, to make room.
-    Stop { socket: PathBuf, pid: u32 },
+    Stop {
+        socket: PathBuf,
+        pid: u32,
+    },
     /// A file for everybody to read, in a folder that is made where it is missing.
-    Write { path: PathBuf, text: String },
+    Write {
+        path: PathBuf,
+        text: String,
+    },
     Remove(PathBuf),
     /// A command that has to succeed.
     Run(Vec<String>),
     /// A command without which most of it works, and what is to be said where it fails.
-    Try { words: Vec<String>, otherwise: String },
+    Try {
+        words: Vec<String>,
+        otherwise: String,
+    },
     /// A script of ours, from the standard input of a shell.
-    Script { name: &'static str, text: &'static str },
+    Script {
+        name: &'static str,
+        text: &'static str,
+    },
     /// A new key goes from the daemon's program to systemd-creds by a pipe, and comes out sealed for this machine.
-    Seal { daemon: PathBuf, sealed: PathBuf },
+    Seal {
+        daemon: PathBuf,
+        sealed: PathBuf,
+    },
 }
 
 impl Step {
@@ -78,7 +93,9 @@ impl Step {
                 match outcome {
                     Ok(status) if status.success() => Ok(()),
                     Ok(status) => Err(Failure::new(ExitCode::Other, format!("{name} failed ({status})"))),
-                    Err(error) => Err(Failure::new(ExitCode::Other, format!("{name} cannot be run: {error}"))),
+                    Err(error) => {
+                        Err(Failure::new(ExitCode::Other, format!("{name} cannot be run: {error}")))
+                    }
                 }
             }
             Self::Seal { daemon, sealed } => seal(daemon, sealed),
@@ -91,7 +108,11 @@ impl fmt::Display for Step {
         match self {
             Self::Note(note) => write!(f, "note: {note}"),
             Self::Stop { socket, pid } => {
-                write!(f, "stop: the daemon at {} (pid {pid}), which no service manager has started", socket.display())
+                write!(
+                    f,
+                    "stop: the daemon at {} (pid {pid}), which no service manager has started",
+                    socket.display()
+                )
             }
             Self::Write { path, .. } => write!(f, "write: {}", path.display()),
             Self::Remove(path) => write!(f, "remove: {}", path.display()),
@@ -106,7 +127,8 @@ impl fmt::Display for Step {
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    let code = if error.kind() == io::ErrorKind::PermissionDenied { ExitCode::Denied } else { ExitCode::Other };
+    let code =
+        if error.kind() == io::ErrorKind::PermissionDenied { ExitCode::Denied } else { ExitCode::Other };
     Failure::new(code, format!("cannot {what} {}: {error}", path.display()))
 }
 
@@ -133,14 +155,19 @@ fn run(words: &[String], environment: &[(&str, PathBuf)]) -> Result<(), Failure>
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let message = format!("{} failed ({}): {}", words.join(" "), output.status, text::paragraphs(said.trim()));
+    let message =
+        format!("{} failed ({}): {}", words.join(" "), output.status, text::paragraphs(said.trim()));
     Err(Failure::new(ExitCode::Other, message))
 }
 
 /// The key is never here: one program's output is the other's input.
 fn seal(daemon: &Path, sealed: &Path) -> Result<(), Failure> {
     let folder = sealed.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| cannot("make", folder, &error))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| cannot("make", folder, &error))?;
     let failed = |what: &str| {
         Failure::new(ExitCode::Other, format!("the vault's key could not be sealed: {what}"))
             .hint("systemd-creds setup may help; or keep the key in a file: procurify-token service install --system --key-file")

@@ -74,7 +74,10 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
             ("service", kind(whose).to_owned()),
             ("installed", or(&installed, "no")),
             ("enabled", or(&service.enabled, "no")),
-            ("sockets", or(&socket.active, "no").replace("active", "listening").replace("inlistening", "closed")),
+            (
+                "sockets",
+                or(&socket.active, "no").replace("active", "listening").replace("inlistening", "closed"),
+            ),
             ("running", running),
             ("says", service.status.clone()),
             ("what to type", next.clone()),
@@ -104,9 +107,11 @@ fn take(whose: Whose, steps: &[Step]) -> Result<(), Failure> {
     let environment = facts::environment(whose);
     steps.iter().try_for_each(|step| {
         step.take(&environment).map_err(|failure| match failure {
-            Failure::Told { code, message, hint } if hint.is_empty() => {
-                Failure::Told { code, message, hint: format!("{}, and then the same once more", journal(whose)) }
-            }
+            Failure::Told { code, message, hint } if hint.is_empty() => Failure::Told {
+                code,
+                message,
+                hint: format!("{}, and then the same once more", journal(whose)),
+            },
             other => other,
         })
     })

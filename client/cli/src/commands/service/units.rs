@@ -39,20 +39,23 @@ fn plain(path: &Path) -> Result<&str, Failure> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
     path.to_str().filter(|path| path.chars().all(is_plain)).ok_or_else(|| {
         let message = format!("a service manager cannot be given the path {}", path.display());
-        Failure::new(ExitCode::Other, message).hint("install both programs elsewhere, for example in /usr/local/bin")
+        Failure::new(ExitCode::Other, message)
+            .hint("install both programs elsewhere, for example in /usr/local/bin")
     })
 }
 
 pub(super) const SOCKET: &str = "procurify-tokend.socket";
 pub(super) const SERVICE: &str = "procurify-tokend.service";
 /// The system service's own user.
-pub(super) const SYSUSERS: &str = include_str!("../../../../../packaging/systemd/sysusers.d/procurify-token.conf");
+pub(super) const SYSUSERS: &str =
+    include_str!("../../../../../packaging/systemd/sysusers.d/procurify-token.conf");
 /// A shell's script that makes the key file of the system service.
 pub(super) const MAKE_KEY: &str = include_str!("../../../../../packaging/systemd/system/make-vault-key");
 /// The name that a vault's key is sealed under.
 pub(super) const CREDENTIAL: &str = "procurify-token.vault-key";
 
-const MARK: &str = "# Written by procurify-token service install. Changes belong beside it: systemctl edit procurify-tokend";
+const MARK: &str =
+    "# Written by procurify-token service install. Changes belong beside it: systemctl edit procurify-tokend";
 const PACKAGED: &str = "ExecStart=/usr/bin/procurify-tokend";
 const SYSTEM_SERVICE: &str = include_str!("../../../../../packaging/systemd/system/procurify-tokend.service");
 const SYSTEM_SOCKET: &str = include_str!("../../../../../packaging/systemd/system/procurify-tokend.socket");
@@ -72,12 +75,18 @@ mod tests {
         let [_, service] = units(Whose::User, Path::new("/opt/p/procurify-tokend")).unwrap();
         assert!(service.text.contains("\nExecStart=/opt/p/procurify-tokend\n"), "{}", service.text);
         assert!(!service.text.contains("ExecStart=/usr/bin"));
-        assert!(agent(Path::new("/opt/x/procurify-tokend")).unwrap().contains("<string>/opt/x/procurify-tokend</string>"));
+        assert!(
+            agent(Path::new("/opt/x/procurify-tokend"))
+                .unwrap()
+                .contains("<string>/opt/x/procurify-tokend</string>")
+        );
     }
 
     #[test]
     fn a_path_that_would_mean_something_else_is_refused() {
-        for path in ["/opt/my programs/d", "/opt/%h/d", "/opt/$HOME/d", "/opt/a\nExecStart=/bin/sh", "/opt/<x>"] {
+        for path in
+            ["/opt/my programs/d", "/opt/%h/d", "/opt/$HOME/d", "/opt/a\nExecStart=/bin/sh", "/opt/<x>"]
+        {
             assert!(units(Whose::User, Path::new(path)).is_err(), "{path}");
         }
     }
