@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::io::{self, Write as _, stdout};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use futures_util::future::join_all;
 use procurify_token_protocol::endpoint::{self, Platform, Surroundings};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -34,7 +35,7 @@ use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os::sandbox::{self, Confinement, Places};
-use crate::os::{self, Onlooker, Signals, Told};
+use crate::os::{self, Onlooker, OwnPages, Signals, Told};
 use crate::vault::{self, InstanceLock};
 
 /// Runs the daemon until it is told to stop.
@@ -50,6 +51,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     os::restrict_file_modes();
     os::set_habits();
+    let own_pages = OwnPages::find();
     let place = Place::find(arguments)?;
     let config = place.config();
     if arguments.doctor {
@@ -130,7 +132,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.announce_ready {
         announce_ready()?;
     }
-    let keep_up = Upkeep { signals, stop, place, verbosity, access, controls, audit: audit.handle() };
+    let audit_handle = audit.handle();
+    let keep_up = Upkeep {
+        signals,
+        stop,
+        own_pages: Some(own_pages),
+        place,
+        verbosity,
+        access,
+        controls,
+        audit: audit_handle,
+    };
     let outcome = runtime.block_on(serve(listeners, service, stopping, keep_up, driving, driver_ended, lock));
     audit.finish();
     outcome?;
@@ -380,6 +392,8 @@ impl Place {
 struct Upkeep {
     signals: Signals,
     stop: Arc<Notify>,
+    /// Until the start is over.
+    own_pages: Option<OwnPages>,
     place: Place,
     verbosity: Verbosity,
     access: watch::Sender<Arc<Access>>,
@@ -389,8 +403,12 @@ struct Upkeep {
 
 impl Upkeep {
     async fn until_stopped(mut self) {
+        let mut start_is_over = pin!(sleep(START));
         loop {
             tokio::select! {
+                () = &mut start_is_over, if self.own_pages.is_some() => {
+                    self.own_pages.take().into_iter().for_each(OwnPages::give_back);
+                }
                 told = self.signals.next() => match told {
                     Told::Reload => self.reload().await,
                     Told::Stop => return,
@@ -530,5 +548,7 @@ const NO_PLACE: &str = if cfg!(windows) {
 };
 /// For the vault, the cache, token requests, and what libraries open.
 const SPARE_DESCRIPTORS: usize = 64;
+/// What is needed in the first second is most of what is ever needed only once.
+const START: Duration = Duration::from_secs(1);
 /// How long callers may take to read their last answers.
 const GOOD_BYE: Duration = Duration::from_secs(1);
