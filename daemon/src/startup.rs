@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use procurify_token_protocol::endpoint::{self, Platform, Surroundings};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -34,7 +34,7 @@ use crate::issuer::{HttpsIssuer, IssuerSettings, Proxies};
 use crate::logging::{self, Verbosity};
 use crate::lookup::Lookup;
 use crate::os::sandbox::{self, Confinement, Places};
-use crate::os::{self, Onlooker, Signals, Told};
+use crate::os::{self, Onlooker, OwnPages, Signals, Told};
 use crate::supervisor::{self, Heartbeat, Supervisor};
 use crate::vault::{self, InstanceLock};
 
@@ -59,6 +59,7 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     }
     os::restrict_file_modes();
     os::set_habits();
+    let own_pages = OwnPages::find();
     let place = Place::find(arguments)?;
     let config = place.config();
     if arguments.doctor {
@@ -141,6 +142,10 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.announce_ready {
         announce_ready()?;
     }
+    runtime.spawn(async move {
+        sleep(START).await;
+        own_pages.give_back();
+    });
     let supervisor = Arc::new(Supervisor::new(Arc::clone(&vitals)));
     let heartbeat = Heartbeat::new(vitals);
     let keep_up =
@@ -559,5 +564,7 @@ const NO_PLACE: &str = if cfg!(windows) {
 };
 /// For the vault, the cache, token requests, and what libraries open.
 const SPARE_DESCRIPTORS: usize = 64;
+/// What is needed in the first second is most of what is ever needed only once.
+const START: Duration = Duration::from_secs(1);
 /// How long callers may take to read their last answers.
 const GOOD_BYE: Duration = Duration::from_secs(1);

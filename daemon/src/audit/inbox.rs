@@ -28,8 +28,19 @@ struct State {
     items: Vec<Item>,
     events: usize,
     lost: u64,
+    /// What the writing thread wakes for; `None` while it is awake.
+    sleeps: Option<Sleep>,
+    /// Somebody waits for what is in the items, or there are many of them.
+    is_urgent: bool,
     recent: HashMap<Key, Recent>,
     denials: HashMap<Option<Principal>, (Moment, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    UntilThereIsSomething,
+    /// To be woken for each event costs those who are served meanwhile more than the record does.
+    UntilUrgent,
 }
 
 /// What the writing thread is told, in this order.
@@ -145,16 +156,32 @@ impl Inbox {
             }
         }
         state.events += 1;
+        let is_urgent = waiter.is_some() || state.events >= MOST_EVENTS / 2;
         state.items.push(Item::Event(Box::new(event), waiter));
-        drop(state);
-        self.wake.notify_one();
+        self.rouse(state, is_urgent);
         true
     }
 
     /// Tells the thread something that is no event. There is always room for that.
     pub(super) fn tell(&self, item: Item) {
-        self.state().items.push(item);
-        self.wake.notify_one();
+        let mut state = self.state();
+        state.items.push(item);
+        self.rouse(state, true);
+    }
+
+    fn rouse(&self, mut state: MutexGuard<'_, State>, is_urgent: bool) {
+        state.is_urgent |= is_urgent;
+        let wakes = match state.sleeps {
+            Some(Sleep::UntilThereIsSomething) => true,
+            Some(Sleep::UntilUrgent) => is_urgent,
+            None => false,
+        };
+        if wakes {
+            // Once is enough.
+            state.sleeps = None;
+            drop(state);
+            self.wake.notify_one();
+        }
     }
 
     /// Repetitions of these are counted from now on also where they have to be written.
@@ -164,20 +191,36 @@ impl Inbox {
         }
     }
 
-    /// Waits until there is something to do, or for so long.
+    /// Waits until there is something to do, or for so long. What nobody waits for is gathered for a moment.
     pub(super) fn take(&self, patience: Option<Duration>, now: impl Fn() -> Moment) -> Batch {
         let mut state = self.state();
         if state.items.is_empty() && state.lost == 0 {
             let expiry = state.recent.values().map(|recent| recent.counter.until).min();
             let rest = expiry.map(|expiry| now().until(expiry) + TICK);
-            state = match [patience, rest].into_iter().flatten().min() {
-                Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            let wait = [patience, rest].into_iter().flatten().min();
+            state = self.sleep(state, Sleep::UntilThereIsSomething, wait);
+        }
+        if !state.items.is_empty() && !state.is_urgent {
+            state = self.sleep(state, Sleep::UntilUrgent, Some(GATHERING));
         }
         state.settle(now());
-        state.events = 0;
+        (state.events, state.is_urgent) = (0, false);
         Batch { items: mem::take(&mut state.items), lost: mem::take(&mut state.lost) }
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        until: Sleep,
+        at_most: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        state.sleeps = Some(until);
+        let mut state = match at_most {
+            Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.sleeps = None;
+        state
     }
 
     /// Everything, at the end.
@@ -233,6 +276,8 @@ const SPAN: Duration = Duration::from_secs(5);
 const DENIALS_SPAN: Duration = Duration::from_mins(1);
 /// So many denials of a user have records of their own, within that time.
 const MOST_DENIALS: u32 = 60;
+/// For so long what nobody waits for is gathered, to be written together.
+const GATHERING: Duration = Duration::from_millis(20);
 /// A moment is counted in milliseconds.
 const TICK: Duration = Duration::from_millis(1);
 const MOST_EVENTS: usize = 8192;

@@ -1,9 +1,8 @@
 //! Users and groups by their names, as the system's name service knows them.
 
-use std::ffi::CString;
+use nix::unistd::{Group, User};
 
 use crate::principal::Principal;
-use nix::unistd::{Gid, Group, User, getgrouplist};
 
 /// A user of this system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +11,7 @@ pub struct Account {
     pub name: String,
     /// The user.
     pub user: Principal,
-    /// The groups, the user's own first.
+    /// The groups that a caller of this user is known to be in, the user's own first; on macOS that is the only one.
     pub groups: Vec<Principal>,
 }
 
@@ -24,13 +23,23 @@ pub fn account(named: &str) -> Option<Account> {
         let uid: u32 = named.parse().ok()?;
         return Some(Account { name: named.to_owned(), user: Principal::from(uid), groups: Vec::new() });
     };
-    let mut groups = vec![user.gid.as_raw()];
-    if let Ok(name) = CString::new(user.name.as_str()) {
-        let others = getgrouplist(&name, user.gid).unwrap_or_default().into_iter().map(Gid::as_raw);
-        groups.extend(others.filter(|group| *group != user.gid.as_raw()));
-    }
-    let groups = groups.into_iter().map(Principal::from).collect();
+    let own = user.gid.as_raw();
+    let others = other_groups(&user).into_iter().filter(|group| *group != own);
+    let groups = std::iter::once(own).chain(others).map(Principal::from).collect();
     Some(Account { name: user.name, user: user.uid.as_raw().into(), groups })
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn other_groups(user: &User) -> Vec<u32> {
+    let Ok(name) = std::ffi::CString::new(user.name.as_str()) else { return Vec::new() };
+    let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.into_iter().map(nix::unistd::Gid::as_raw).collect()
+}
+
+/// The kernel tells no others of a caller.
+#[cfg(target_vendor = "apple")]
+fn other_groups(_: &User) -> Vec<u32> {
+    Vec::new()
 }
 
 /// The number of the group with this name, or with this number.

@@ -1,8 +1,11 @@
-//! The allocator's habits: a few numbers, and a call that is not safe to the compiler.
+//! The allocator's habits: a few numbers, and two calls that are not safe to the compiler.
 
 #![cfg_attr(
     all(target_os = "linux", target_env = "gnu"),
-    expect(unsafe_code, reason = "the C library is told numbers here, and nothing else is done")
+    expect(
+        unsafe_code,
+        reason = "the C library is told numbers and asked to tidy up, and nothing else is done"
+    )
 )]
 
 /// Has large pieces of memory go back to the system as soon as they are freed. By itself glibc learns from the first of them, a
@@ -17,6 +20,16 @@ pub fn set_habits() {
             let is_set = unsafe { libc::mallopt(habit, number) };
             debug_assert_eq!(is_set, 1, "glibc takes any threshold below half a heap, and no fast bins");
         }
+    }
+}
+
+/// Gives back to the system what the heap no longer holds.
+#[cfg(target_os = "linux")]
+pub(super) fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes a number, and locks what it looks at, as any call for memory does.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

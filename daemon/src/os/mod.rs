@@ -9,6 +9,7 @@ mod groups;
 mod heap;
 mod peer;
 pub mod sandbox;
+mod settled;
 mod signals;
 #[cfg(unix)]
 mod unix;
@@ -21,6 +22,7 @@ pub use heap::set_habits;
 #[cfg(unix)]
 pub use peer::identify;
 pub use peer::{Identity, Onlooker, Process, Seen};
+pub use settled::OwnPages;
 pub use signals::{Signals, Told};
 #[cfg(unix)]
 pub use unix::{

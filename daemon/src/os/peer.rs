@@ -204,13 +204,16 @@ mod other {
     #[cfg(unix)]
     pub fn identify(
         socket: impl std::os::fd::AsFd,
-        _: impl Fn(&Principal) -> bool,
+        _: impl Fn(&crate::principal::Principal) -> bool,
     ) -> io::Result<super::Identity> {
-        use nix::unistd::getpeereid;
-        let (user, group) = getpeereid(socket.as_fd())?;
+        let (user, group) = nix::unistd::getpeereid(socket.as_fd())?;
+        #[cfg(target_vendor = "apple")]
+        let pid = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::LocalPeerPid).ok();
+        #[cfg(not(target_vendor = "apple"))]
+        let pid = None;
         Ok(super::Identity {
             user: Some(user.as_raw().into()),
-            pid: None,
+            pid,
             groups: vec![group.as_raw().into()],
         })
     }
