@@ -28,6 +28,11 @@ pub struct Arguments {
     #[arg(long)]
     pub announce_ready: bool,
 
+    /// Run as a service of Windows, which starts it: procurify-token service install
+    #[cfg(windows)]
+    #[arg(long, requires = "system")]
+    pub service: bool,
+
     /// Print the configuration file with every key, its meaning and its default
     #[arg(long)]
     pub print_default_config: bool,

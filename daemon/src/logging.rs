@@ -2,7 +2,10 @@
 //!
 //! Only this program's own events are let through. What libraries say about connections and bodies could hold a secret.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
+use std::sync::Mutex;
 
 use anyhow::Context as _;
 use tracing::level_filters::LevelFilter;
@@ -25,13 +28,17 @@ impl Verbosity {
     }
 }
 
-/// Starts the log.
+/// Starts the log, in this file where one is named.
 ///
 /// # Errors
-/// The journal cannot be reached although systemd said so, or a log runs already.
-pub fn start(level: LevelFilter) -> anyhow::Result<Verbosity> {
+/// The file cannot be opened, the journal cannot be reached although systemd said so, or a log runs already.
+pub fn start(level: LevelFilter, file: Option<&Path>) -> anyhow::Result<Verbosity> {
     let (filter, handle) = reload::Layer::new(only_ours(level));
-    let sink: Box<dyn Layer<Registry> + Send + Sync> = if os::stderr_is_journal() {
+    let sink: Box<dyn Layer<Registry> + Send + Sync> = if let Some(path) = file {
+        let file = File::options().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("cannot open the log {}", path.display()))?;
+        Box::new(fmt::layer().with_writer(Mutex::new(file)).with_target(false).with_ansi(false))
+    } else if os::stderr_is_journal() {
         Box::new(tracing_journald::layer().context("cannot reach the journal")?)
     } else {
         Box::new(fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false))

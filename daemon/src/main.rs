@@ -15,11 +15,25 @@ static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
     reason = "the log may not run yet, and whoever started the daemon should see why"
 )]
 fn main() -> ExitCode {
-    match startup::run(&Arguments::parse()) {
+    match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("procurify-tokend: {problem:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(unix)]
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    startup::run(&arguments)
+}
+
+#[cfg(windows)]
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if !arguments.service {
+        return startup::run(&arguments);
+    }
+    let log = procurify_tokend::config::Folders::of_system().log();
+    procurify_tokend::supervisor::run_as_service(log, move || startup::run(&arguments))
 }

@@ -70,7 +70,7 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.check_config {
         return writeln!(stdout(), "{} is good", place.config_file.display()).context("cannot print");
     }
-    let verbosity = logging::start(config.log.level)?;
+    let verbosity = logging::start(config.log.level, place.log()?.as_deref())?;
     let mut warnings = Vec::new();
     let core_dumps_forbidden = protect_memory(&config.security, place.is_system, &mut warnings)?;
     let inherited = Inherited::from_environment();
@@ -363,6 +363,8 @@ struct Place {
     config_was_named: bool,
     named_socket: Option<PathBuf>,
     is_system: bool,
+    /// Of Windows.
+    is_service: bool,
 }
 
 impl Place {
@@ -373,12 +375,26 @@ impl Place {
             config_was_named: arguments.config.is_some(),
             named_socket: arguments.socket.clone(),
             is_system: arguments.system,
+            #[cfg(windows)]
+            is_service: arguments.service,
+            #[cfg(unix)]
+            is_service: false,
             folders,
         })
     }
 
     fn config(&self) -> anyhow::Result<Config> {
         Ok(Config::read(&self.config_file, !self.config_was_named)?)
+    }
+
+    /// The log's file, where nobody reads standard error.
+    fn log(&self) -> anyhow::Result<Option<PathBuf>> {
+        if !self.is_service {
+            return Ok(None);
+        }
+        let log = self.folders.log();
+        vault::create_folders(&self.folders.state).context("cannot make the folder of the log")?;
+        Ok(Some(log))
     }
 
     fn places(&self, config: &Config, sockets: Vec<PathBuf>) -> checkup::Places {

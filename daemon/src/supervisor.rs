@@ -17,6 +17,8 @@ use crate::driver::{Condition, Vitals};
 use crate::refresh::Moment;
 
 use manager::{Word, tell};
+#[cfg(windows)]
+pub use windows::run_as_service;
 
 /// What is told of one daemon; see the [room's front page](self).
 #[derive(Debug)]
@@ -221,9 +223,14 @@ mod manager {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as manager;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod manager {
-    //! Nobody: launchd and Windows look at the process alone.
+    //! Nobody: launchd looks at the process alone.
 
     use std::time::Duration;
 

@@ -73,6 +73,11 @@ impl Folders {
         }
     }
 
+    /// Where the log is kept of a daemon whose standard error nobody reads.
+    pub fn log(&self) -> PathBuf {
+        self.state.join("tokend.log")
+    }
+
     /// Where audit records are kept.
     pub fn audit(&self, config: &AuditConfig) -> PathBuf {
         config.path.clone().map_or_else(|| self.state.join("audit"), PathBuf::from)

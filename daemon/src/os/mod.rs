@@ -23,6 +23,8 @@ pub use heap::set_habits;
 pub use peer::identify;
 pub use peer::{Identity, Onlooker, Process, Seen};
 pub use settled::OwnPages;
+#[cfg(windows)]
+pub use signals::ask_to_stop;
 pub use signals::{Signals, Told};
 #[cfg(unix)]
 pub use unix::{

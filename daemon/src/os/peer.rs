@@ -211,11 +211,7 @@ mod other {
         let pid = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::LocalPeerPid).ok();
         #[cfg(not(target_vendor = "apple"))]
         let pid = None;
-        Ok(super::Identity {
-            user: Some(user.as_raw().into()),
-            pid,
-            groups: vec![group.as_raw().into()],
-        })
+        Ok(super::Identity { user: Some(user.as_raw().into()), pid, groups: vec![group.as_raw().into()] })
     }
 
     impl Process {

@@ -12,7 +12,7 @@ pub enum Told {
 #[cfg(unix)]
 pub use unix::Signals;
 #[cfg(windows)]
-pub use windows::Signals;
+pub use windows::{Signals, ask_to_stop};
 
 #[cfg(unix)]
 mod unix {
@@ -51,10 +51,18 @@ mod windows {
 
     use tokio::signal::windows::{CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown};
     use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+    use tokio::sync::Notify;
 
     use super::Told;
 
-    /// Ctrl-C and Ctrl-Break at the daemon's window, and the end of the window, the session and the machine.
+    /// Has the daemon stop: a service is told so by a call and not by a signal.
+    pub fn ask_to_stop() {
+        ASKED.notify_one();
+    }
+
+    static ASKED: Notify = Notify::const_new();
+
+    /// Ctrl-C and Ctrl-Break at the daemon's window, and the end of the window, the session and the machine; and [`ask_to_stop`].
     #[derive(Debug)]
     pub struct Signals(CtrlC, CtrlBreak, CtrlClose, CtrlLogoff, CtrlShutdown);
 
@@ -75,6 +83,7 @@ mod windows {
                 _ = self.2.recv() => {}
                 _ = self.3.recv() => {}
                 _ = self.4.recv() => {}
+                () = ASKED.notified() => {}
             }
             Told::Stop
         }

@@ -16,16 +16,15 @@ mod step;
 mod systemd;
 #[cfg(unix)]
 mod units;
+#[cfg(windows)]
+mod windows;
 
 use crate::args::ServiceArgs;
 use crate::exit::Failure;
 
-/// There is none yet.
 #[cfg(windows)]
-pub(super) fn run(_: ServiceArgs) -> Result<(), Failure> {
-    use crate::exit::ExitCode;
-    Err(Failure::new(ExitCode::Other, "procurify-tokend is no Windows service yet; nothing was done")
-        .hint("procurify-token list starts a daemon for this user, until the session ends"))
+pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
+    windows::run(args)
 }
 
 #[cfg(unix)]
