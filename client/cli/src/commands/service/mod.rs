@@ -22,14 +22,14 @@ use crate::exit::Failure;
 
 /// There is none yet.
 #[cfg(windows)]
-pub(super) fn run(_: ServiceArgs) -> Result<(), Failure> {
+pub(super) fn run(_: &ServiceArgs) -> Result<(), Failure> {
     use crate::exit::ExitCode;
     Err(Failure::new(ExitCode::Other, "procurify-tokend is no Windows service yet; nothing was done")
         .hint("procurify-token list starts a daemon for this user, until the session ends"))
 }
 
 #[cfg(unix)]
-pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &ServiceArgs) -> Result<(), Failure> {
     use crate::args::ServiceCommand;
     if cfg!(target_os = "macos") {
         return launchd::run(args);
