@@ -203,21 +203,21 @@ mod manager {
 
     /// Tells it. A manager that does not listen is no reason to serve nobody.
     pub(super) fn tell(words: &[Word<'_>]) {
-        let mut states = Vec::with_capacity(words.len() + 1);
+        let mut said = Vec::with_capacity(words.len() + 1);
         for word in words {
             match *word {
-                Word::Ready => states.push(NotifyState::Ready),
+                Word::Ready => said.push(NotifyState::Ready),
                 // Since systemd 253 one is nothing without the other.
                 Word::Reloading => match NotifyState::monotonic_usec_now() {
-                    Ok(now) => states.extend([NotifyState::Reloading, now]),
+                    Ok(now) => said.extend([NotifyState::Reloading, now]),
                     Err(_) => return,
                 },
-                Word::Stopping => states.push(NotifyState::Stopping),
-                Word::Alive => states.push(NotifyState::Watchdog),
-                Word::Status(status) => states.push(NotifyState::Status(status)),
+                Word::Stopping => said.push(NotifyState::Stopping),
+                Word::Alive => said.push(NotifyState::Watchdog),
+                Word::Status(status) => said.push(NotifyState::Status(status)),
             }
         }
-        if let Err(error) = sd_notify::notify(&states) {
+        if let Err(error) = sd_notify::notify(&said) {
             debug!(%error, "the service manager cannot be told");
         }
     }

@@ -4,6 +4,7 @@ mod audit;
 mod enrol;
 mod help;
 mod keys;
+#[cfg_attr(windows, expect(dead_code, reason = "there is no service yet"))]
 mod service;
 mod smuggled;
 
@@ -19,7 +20,9 @@ pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
 pub(crate) use self::keys::{
     ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
 };
-pub(crate) use self::service::{ServiceArgs, ServiceCommand, WhoseArgs};
+pub(crate) use self::service::ServiceArgs;
+#[cfg(unix)]
+pub(crate) use self::service::{ServiceCommand, WhoseArgs};
 use crate::exit::Failure;
 
 /// Reads the command line of this process.

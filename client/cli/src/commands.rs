@@ -68,7 +68,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Import(args) => import::run(&daemon, &args),
         Command::Access(args) => access::run(&daemon, args),
         Command::Audit(args) => audit::run(&daemon, args),
-        Command::Service(args) => service::run(args),
+        Command::Service(args) => service::run(&args),
         Command::Stop => stop::run(&daemon),
         Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),

@@ -12,7 +12,7 @@ use crate::autostart::program_beside_us;
 use crate::exit::{ExitCode, Failure};
 use crate::{report, say, table};
 
-pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &ServiceArgs) -> Result<(), Failure> {
     match args.command {
         ServiceCommand::Install { whose, dry_run, key_file } => {
             for_user(whose)?;

@@ -23,12 +23,12 @@ use crate::args::ServiceArgs;
 use crate::exit::Failure;
 
 #[cfg(windows)]
-pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &ServiceArgs) -> Result<(), Failure> {
     windows::run(args)
 }
 
 #[cfg(unix)]
-pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &ServiceArgs) -> Result<(), Failure> {
     use crate::args::ServiceCommand;
     if cfg!(target_os = "macos") {
         return launchd::run(args);

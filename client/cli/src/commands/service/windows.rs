@@ -19,7 +19,7 @@ use crate::autostart::program_beside_us;
 use crate::exit::{ExitCode, Failure};
 use crate::{clock, report, say, table};
 
-pub(super) fn run(args: ServiceArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &ServiceArgs) -> Result<(), Failure> {
     match args.command {
         ServiceCommand::Install { whose, dry_run, key_file: _ } => {
             for_machine(whose)?;
