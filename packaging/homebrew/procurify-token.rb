@@ -12,7 +12,15 @@ class ProcurifyToken < Formula
   def install
     system "cargo", "install", *std_cargo_args(path: "daemon"), "--profile", "dist", "--features", "keychain"
     system "cargo", "install", *std_cargo_args(path: "client/cli"), "--profile", "dist"
-    generate_completions_from_executable(bin/"procurify-token", "completions", shells: [:bash, :zsh, :fish])
+    # Made beforehand, and not in a clone.
+    if build.stable?
+      man1.install Dir["documents/man1/*"]
+      man5.install Dir["documents/man5/*"]
+      man8.install Dir["documents/man8/*"]
+      bash_completion.install Dir["documents/bash/*"]
+      zsh_completion.install Dir["documents/zsh/*"]
+      fish_completion.install Dir["documents/fish/*"]
+    end
     doc.install "README.md", "SECURITY.md", "CHANGELOG.md"
   end
 
