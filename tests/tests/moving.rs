@@ -21,9 +21,19 @@ fn a_vault_of_a_later_version_is_left_alone_and_the_way_on_is_told() {
 
     let daemon = home.start();
     let version = concat!("procurify-tokend ", env!("CARGO_PKG_VERSION"));
-    let told = ["was written by a newer version", "format is 3", version, "formats up to 2", "Install the newer version again"];
+    let told = [
+        "was written by a newer version",
+        "format is 3",
+        version,
+        "formats up to 2",
+        "Install the newer version again",
+    ];
     // To enrol took two writes, so there is a generation before this one.
-    home.command(["unlock"]).run().fails_with(13).saying(&told).saying(&["procurify-token unlock --generation 1"]);
+    home.command(["unlock"])
+        .run()
+        .fails_with(13)
+        .saying(&told)
+        .saying(&["procurify-token unlock --generation 1"]);
     home.command(["get", "acme"]).run().fails_with(4);
     home.command(["init"]).run().fails_with(12).saying(&["nothing was changed"]);
     home.command(["doctor"]).run().ends_with(15).showing(&["→ install the newer procurify-token again"]);
@@ -50,7 +60,8 @@ fn a_backup_of_a_later_version_takes_no_vaults_place() {
     let other = Home::new(&["acme"]);
     let _daemon = other.start();
     let refused = other.command(["restore", backup.to_str().unwrap()]).run().fails_with(13);
-    let refused = refused.saying(&["The backup was written by a newer version", "format is 3", "Nothing was put"]);
+    let refused =
+        refused.saying(&["The backup was written by a newer version", "format is 3", "Nothing was put"]);
     assert!(!refused.stderr.contains("unlock --generation"), "{}", refused.stderr);
     assert!(!other.data_folder().join("vault").exists());
 }
