@@ -69,6 +69,18 @@ pub enum VaultError {
         "The backup is damaged or not all there, so nothing was put in the vault's place. Take another one."
     )]
     BadBackup,
+    /// A later version wrote what is to take the vault's place, and it is whole.
+    #[error(
+        "The backup was written by a newer version: its format is {found}, and procurify-tokend {version} reads formats up to {known}. \
+         Nothing was put in the vault's place. Install that version to restore it, or take an older backup.",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    NewerBackup {
+        /// Its format.
+        found: u16,
+        /// The newest format that this program reads.
+        known: u16,
+    },
     /// The file is larger than any vault, so it was not read.
     #[error("{path} is larger than a vault can be ({MAX_FILE} bytes).", path = .path.display())]
     TooLarge {
@@ -77,8 +89,9 @@ pub enum VaultError {
     },
     /// A later version wrote the file, and it is whole.
     #[error(
-        "{path} was written by a newer version: its format is {found} and this program knows formats up to {known}. Update the program.",
-        path = .path.display()
+        "{path} was written by a newer version: its format is {found}, and procurify-tokend {version} reads formats up to {known}. It was \
+         left as it is. Install the newer version again. To stay with this one, without what was changed since: {}",
+        restore_advice(.path), path = .path.display(), version = env!("CARGO_PKG_VERSION")
     )]
     Newer {
         /// The vault.

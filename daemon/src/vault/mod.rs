@@ -196,6 +196,7 @@ impl Vault {
         }
         parse(Path::new("what was uploaded"), bytes).map_err(|error| match error {
             VaultError::Truncated { .. } | VaultError::Damaged { .. } => VaultError::BadBackup,
+            VaultError::Newer { found, known, .. } => VaultError::NewerBackup { found, known },
             other => other,
         })?;
         create_folders(disk::folder_of(&paths.vault))?;
