@@ -157,7 +157,7 @@ impl DerefMut for Connection<'_> {
 }
 
 /// Neither comes of a request that may have been carried out.
-fn has_left(error: &Error) -> bool {
+pub(crate) fn has_left(error: &Error) -> bool {
     match error {
         Error::NoDaemon { .. } => true,
         Error::Refused(refusal) => refusal.code == RefusalCode::STOPPING,
