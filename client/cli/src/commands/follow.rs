@@ -40,6 +40,7 @@ pub(super) fn run(daemon: &Daemon, args: GetArgs) -> Result<(), Failure> {
     let on_change =
         on_change.map(|line| OnChange::start(line, limit, &file.name, &file.path, ending.clone()));
     let standing = Standing::new(&file.name, &file.path);
+    let daemon = &daemon.not_awaited();
     Follower { daemon, connection: None, file, standing, ending, on_change, current: None }.follow(&wishes)
 }
 
@@ -188,5 +189,5 @@ const SHORTEST_POLL: Duration = Duration::from_secs(1);
 /// How long a file that could not be written is left alone.
 const RETRY_OF_WRITING: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_COMMAND: Duration = Duration::from_secs(30);

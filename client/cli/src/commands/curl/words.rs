@@ -49,7 +49,9 @@ impl Words {
                 OsString::from(value)
             } else {
                 let next = typed.next();
-                let value = next.ok_or_else(|| refused(format!("--{name}: its value is missing")))?;
+                let value = next.ok_or_else(|| {
+                    refused(format!("--{name}: its value is missing")).hint("curl --help all")
+                })?;
                 words.words.push(Word::Option(value.clone()));
                 value.clone()
             };
@@ -143,7 +145,7 @@ fn harmless_header(value: &OsStr) -> Result<(), Failure> {
     }
     let name = text.split([':', ';']).next().unwrap_or_default().trim().to_ascii_lowercase();
     if text.contains(['\r', '\n']) || OUR_HEADERS.contains(&name.as_str()) {
-        return Err(refused(format!("the header {name} is set by procurify-token")));
+        return Err(refused(format!("the header {name} is set by procurify-token")).hint("leave it out"));
     }
     Ok(())
 }
