@@ -14,7 +14,7 @@ use crate::exit::Failure;
 
 /// Puts a file with these bytes at the path in one step.
 pub(crate) fn write(path: &Path, mode: FileMode, bytes: &[u8]) -> Result<(), Failure> {
-    if mode != FileMode::default() {
+    if mode.bits() != FileMode::default().bits() {
         return Err(unfit(path, "there are no modes on Windows, where the file is for its owner alone")
             .hint("leave --mode out; icacls lets others read a folder"));
     }
