@@ -63,7 +63,8 @@ fn a_place_that_others_may_change_is_refused() {
 #[test]
 fn a_followed_file_has_each_new_token_and_is_never_half_written() {
     let (home, _daemon) = enrolled();
-    let mut follower = Follower::of(&home, &["--on-change", "echo $PROCURIFY_TOKEN_NAME >> changes"]);
+    let mut follower =
+        Follower::of(&home, &["--on-change", "echo $PROCURIFY_TOKEN_NAME $PROCURIFY_TOKEN_FILE >> changes"]);
     follower.says(&["token ", " of acme, until "]);
     let path = home.path().join("token");
     let is_over = AtomicBool::new(false);
@@ -93,7 +94,9 @@ fn a_followed_file_has_each_new_token_and_is_never_half_written() {
         assert!(seen.len() > 1, "it was read while it changed");
     });
     follower.end_by(Signal::TERM);
-    assert!(!home.path().join("changes").metadata().expect("it was run").is_dir());
+    let changes = fs::read_to_string(home.path().join("changes")).expect("it was run");
+    let told = format!("acme {}", path.display());
+    assert!(changes.lines().count() > 1 && changes.lines().all(|line| line == told), "{changes}");
     let names: Vec<_> = fs::read_dir(home.path())
         .expect("a folder")
         .map(|entry| entry.expect("a file").file_name())

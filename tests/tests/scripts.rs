@@ -52,6 +52,10 @@ fn one_that_is_missing_is_named_and_none_is_printed() {
             "no token is printed, for 2 of 4 cannot be had: hooli, umbrella",
         ]);
     }
+    home.command(["lock"]).run().succeeds();
+    let locked = home.command(["get", "globex", "acme"]).run().fails_with(4).saying(&["globex, acme: "]);
+    assert_eq!(locked.stderr.matches("hint: ").count(), 1, "what is amiss with all of them is said once");
+    home.command(["unlock"]).run().succeeds();
     let script = "set -e\ntokens=$(procurify-token get acme hooli)\necho never";
     let ended = home.shell(script).run().ends_with(5);
     assert_eq!(ended.stdout, "");

@@ -103,18 +103,25 @@ fn all_or_none(
     outcomes: Vec<Result<Token, Error>>,
     args: &TokenArgs,
 ) -> Result<Vec<TokenGrant>, Failure> {
-    let (mut tokens, mut without, mut first) = (Vec::new(), Vec::new(), None);
-    for (name, outcome) in names.iter().zip(outcomes) {
-        match outcome {
-            Ok(token) => tokens.push(token),
-            Err(error) => {
-                let code = Failure::from(error).while_doing(name.as_str()).tell();
-                first.get_or_insert(code);
-                without.push(name.as_str());
+    let (mut tokens, mut without) = (Vec::new(), Vec::new());
+    // What is amiss with all of them, such as a locked vault, is said once.
+    let mut failures: Vec<(Failure, Vec<&str>)> = Vec::new();
+    for (name, outcome) in names.iter().map(CredentialName::as_str).zip(outcomes) {
+        let failure = match outcome {
+            Ok(token) => {
+                tokens.push(token);
+                continue;
             }
+            Err(error) => Failure::from(error),
+        };
+        without.push(name);
+        match failures.iter_mut().find(|(known, _)| known.message() == failure.message()) {
+            Some((_, names)) => names.push(name),
+            None => failures.push((failure, vec![name])),
         }
     }
-    if let Some(code) = first {
+    let told = failures.into_iter().map(|(failure, names)| failure.while_doing(&names.join(", ")).tell());
+    if let Some(code) = told.reduce(|first, _| first) {
         let message = format!(
             "no token is printed, for {} of {} cannot be had: {}",
             without.len(),

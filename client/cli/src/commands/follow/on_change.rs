@@ -59,8 +59,9 @@ impl OnChange {
         ending: Ending,
     ) -> Self {
         let (wake, woken) = mpsc::sync_channel(1);
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let variables = [
-            ("PROCURIFY_TOKEN_FILE", path.as_os_str().to_owned()),
+            ("PROCURIFY_TOKEN_FILE", whole.into_os_string()),
             ("PROCURIFY_TOKEN_NAME", name.as_str().into()),
         ];
         std::thread::spawn(move || run_each_time(&woken, &line, &variables, limit, &ending));

@@ -94,7 +94,7 @@ impl Standing {
             (Some((fingerprint, ends)), _) => {
                 format!("{path} has token {fingerprint} of {name}, until {}", when::stamp(ends))
             }
-            (None, _) => format!("{path} has no token of {name} yet"),
+            (None, _) => format!("{path} has not been written, for want of a token of {name}"),
         }
     }
 
@@ -131,7 +131,10 @@ mod tests {
         let mut standing = standing();
         let down =
             |standing: &mut Standing, now| standing.trouble(ExitCode::NoDaemon, "down", false, at(now));
-        assert_eq!(down(&mut standing, 0).unwrap(), "/run/token has no token of acme yet: down");
+        assert_eq!(
+            down(&mut standing, 0).unwrap(),
+            "/run/token has not been written, for want of a token of acme: down"
+        );
         assert_eq!(down(&mut standing, 1), None);
         standing.written(&grant(1, 100));
         assert!(standing.has(&grant(1, 100)) && !standing.has(&grant(2, 100)));
