@@ -2,7 +2,7 @@
 
 mod tokens;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use procurify_token_protocol::frame::{FrameBuffer, MAX_ANSWER};
 use procurify_token_protocol::{
     Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, Watched,
 };
+use zeroize::Zeroizing;
 
 use crate::answers::{self, Listing, POLL, Watcher};
 use crate::cache::Cache;
@@ -185,10 +186,7 @@ impl Client {
         deadline: Deadline,
         patience: Patience,
     ) -> Result<Result<Answer, Setback>, Error> {
-        let mut conversation = match self.conversation.take() {
-            Some(conversation) => conversation,
-            None => Conversation::start(Search::again(&self.endpoint, patience.get()), deadline)?.1,
-        };
+        let mut conversation = self.take_conversation(deadline, patience)?;
         let id = conversation.next_id();
         let frame = call::frame(id, request, deadline.left(now()))?;
         let outcome = conversation.exchange(id, &frame, deadline.with_grace());
@@ -200,6 +198,14 @@ impl Client {
             self.cache.unwatch_all();
         }
         Ok(outcome)
+    }
+
+    /// The one that is under way, or a new one.
+    fn take_conversation(&mut self, deadline: Deadline, patience: Patience) -> Result<Conversation, Error> {
+        match self.conversation.take() {
+            Some(conversation) => Ok(conversation),
+            None => Ok(Conversation::start(Search::again(&self.endpoint, patience.get()), deadline)?.1),
+        }
     }
 }
 
@@ -304,15 +310,43 @@ impl Conversation {
         Ok(())
     }
 
+    /// Sends several requests before it reads the first answer, and calls `answered` with each as it comes. The error says that
+    /// the connection is of no more use; answers may be missing then.
+    fn exchange_all(
+        &mut self,
+        frames: &[(u16, Zeroizing<Vec<u8>>)],
+        end: Deadline,
+        mut answered: impl FnMut(u16, Result<Answer, Setback>),
+    ) -> Result<(), Setback> {
+        for (_, frame) in frames {
+            self.send(frame, end)?;
+        }
+        let mut waiting: HashSet<u16> = frames.iter().map(|(id, _)| *id).collect();
+        while !waiting.is_empty() {
+            let (to, reply) = self.next_reply(end)?;
+            if waiting.remove(&to) {
+                answered(to, reply);
+            } else {
+                self.told(to, reply)?;
+            }
+        }
+        Ok(())
+    }
+
     fn receive(&mut self, id: u16, end: Deadline) -> Result<Answer, Setback> {
         loop {
+            let (to, reply) = self.next_reply(end)?;
+            if to == id {
+                return reply;
+            }
+            self.told(to, reply)?;
+        }
+    }
+
+    fn next_reply(&mut self, end: Deadline) -> Result<(u16, Result<Answer, Setback>), Setback> {
+        loop {
             if let Some(frame) = self.incoming.next_frame()? {
-                let (to, reply) = call::read(frame)?;
-                if to == id {
-                    return reply;
-                }
-                self.told(to, reply)?;
-                continue;
+                return call::read(frame);
             }
             let read = in_time(end, |left| read_within(&mut self.stream, left, self.incoming.space()));
             let mid_answer = self.incoming.is_within_frame();

@@ -16,6 +16,8 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+#[cfg(feature = "async")]
+use crate::options::TokenOptions;
 use crate::token::Token;
 
 /// The header that Procurify wants beside `Authorization`: `X-Procurify-Client: api`.
@@ -172,8 +174,8 @@ impl crate::Client {
     /// # fn main() {}
     /// ```
     ///
-    /// A 401 comes back as it is where the daemon has no other token (it keeps a token when another would hardly fare better), and
-    /// where the API refuses the second one too.
+    /// A 401 comes back as it is where the daemon has no other token (it keeps a token when another would hardly fare better),
+    /// where the report of it fails, and where the API refuses the second one too.
     ///
     /// # Errors
     /// [`SendError`].
@@ -192,22 +194,32 @@ impl crate::Client {
         if !is_refused(&response) {
             return Ok(response);
         }
-        let Some(next) = self.next_token(&token).await.map_err(SendError::Token)? else {
-            return Ok(response);
-        };
+        let next = self.next_token(&token, &TokenOptions::default()).await.map_err(SendError::Token)?;
+        let Some(next) = next else { return Ok(response) };
         let second = authorized(request, &next).map_err(SendError::Misdirected)?;
         let response = send(second).await.map_err(SendError::Http)?;
         if is_refused(&response) {
-            self.invalidate(&next).await.map_err(SendError::Token)?;
+            self.report(&next).await;
         }
         Ok(response)
     }
 
-    /// Another token in place of one that the API refused, if the daemon has one.
-    pub(crate) async fn next_token(&self, refused: &Token) -> Result<Option<Token>, Error> {
-        self.invalidate(refused).await?;
-        let next = self.token(refused.name()).await?;
+    /// Another token in place of one that the API refused, if the daemon has one and takes the report.
+    pub(crate) async fn next_token(
+        &self,
+        refused: &Token,
+        options: &TokenOptions,
+    ) -> Result<Option<Token>, Error> {
+        if !self.report(refused).await {
+            return Ok(None);
+        }
+        let next = self.token_with(refused.name(), options).await?;
         Ok((next.fingerprint() != refused.fingerprint()).then_some(next))
+    }
+
+    /// Reports a refused token. A report that fails must not take the place of the API's own answer: it only says so.
+    pub(crate) async fn report(&self, refused: &Token) -> bool {
+        self.invalidate(refused).await.is_ok()
     }
 }
 
@@ -216,8 +228,8 @@ impl crate::blocking::Client {
     /// Calls the API: sends the request with both headers by `send`, and where the API answers 401, reports the token and sends it
     /// once more with the next one. A request whose address is a path goes to the credential's base URL.
     ///
-    /// A 401 comes back as it is where the daemon has no other token (it keeps a token when another would hardly fare better), and
-    /// where the API refuses the second one too. Set the HTTP client so that a status is no error.
+    /// A 401 comes back as it is where the daemon has no other token (it keeps a token when another would hardly fare better),
+    /// where the report of it fails, and where the API refuses the second one too. Set the HTTP client so that a status is no error.
     ///
     /// # Errors
     /// [`SendError`].
@@ -233,7 +245,10 @@ impl crate::blocking::Client {
         if !is_refused(&response) {
             return Ok(response);
         }
-        self.invalidate(&token).map_err(SendError::Token)?;
+        // A report that fails must not take the place of the API's own answer.
+        if self.invalidate(&token).is_err() {
+            return Ok(response);
+        }
         let next = self.token(name).map_err(SendError::Token)?;
         if next.fingerprint() == token.fingerprint() {
             return Ok(response);
@@ -241,7 +256,7 @@ impl crate::blocking::Client {
         let second = authorized(request, &next).map_err(SendError::Misdirected)?;
         let response = send(second).map_err(SendError::Http)?;
         if is_refused(&response) {
-            self.invalidate(&next).map_err(SendError::Token)?;
+            let _ = self.invalidate(&next);
         }
         Ok(response)
     }

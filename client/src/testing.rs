@@ -1,8 +1,9 @@
 //! A daemon for tests: it listens on a real socket, speaks the real protocol, and says what the test tells it to.
 //!
 //! It holds no vault, asks nobody for tokens, and judges nobody. Its fingerprints are made up: the same token has the same one.
-//! What a test tells it has been written to every client that watches when the call returns: a blocking client goes by it with its
-//! next call, one on tokio as soon as its runtime has run. It runs on a thread of its own, so a test needs no runtime for it. With tokio's paused clock a client's deadlines pass at once,
+//! What a test tells it has been written, when the call returns, to every client whose question it had read by then: a blocking
+//! client goes by it with its next call, one on tokio as soon as its runtime has run. A question that was still on its way is answered
+//! by what is new as soon as it is read, and a client that does not read is waited for no longer than 5 s. It runs on a thread of its own, so a test needs no runtime for it. With tokio's paused clock a client's deadlines pass at once,
 //! because the fake is no task of the test's runtime.
 //!
 //! ```
@@ -93,8 +94,11 @@ struct Watching {
 }
 
 impl Watching {
+    /// Written down and listed under one lock, so that a test that sees the question knows that it will be told.
     fn new(shared: &Arc<Shared>, name: CredentialName) -> Self {
-        Self { shared: Arc::clone(shared), number: shared.state().watch_begins(name) }
+        let mut state = shared.state();
+        state.asked.push(Asked::Watch(name.clone()));
+        Self { shared: Arc::clone(shared), number: state.watch_begins(name) }
     }
 }
 
@@ -116,10 +120,19 @@ impl Shared {
         self.changed.send_replace(());
     }
 
-    /// The same; returns when whoever watches this credential has been told.
+    /// The same; returns when whoever watched this credential has been told, where there is something to tell. Who watches is
+    /// listed under the lock of the change: a question that comes later is answered by what is new.
     fn change_and_tell(&self, name: &CredentialName, change: impl FnOnce(&mut State)) {
-        let watching = self.state().watching_for(name);
-        self.change(change);
+        let watching = {
+            let mut state = self.state();
+            let before = state.revision_of(name);
+            change(&mut state);
+            if state.revision_of(name) == before {
+                return;
+            }
+            state.watching_for(name)
+        };
+        self.changed.send_replace(());
         let state = self.state();
         let is_untold = |state: &mut State| watching.iter().any(|number| state.watching.contains_key(number));
         drop(self.told.wait_timeout_while(state, LONGEST_TELLING, is_untold));
@@ -172,7 +185,7 @@ impl FakeDaemon {
     #[track_caller]
     pub fn set_next_token(&self, name: &str, token: &str) {
         let (name, word) = (parsed(name), Word::token(token, DAY));
-        self.shared.change(|state| state.say_next(&name, word));
+        self.shared.change_and_tell(&name, |state| state.say_next(&name, word));
     }
 
     /// The credential's API lives here, from the next token on: the address of a test's own server.

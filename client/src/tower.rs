@@ -52,7 +52,7 @@ impl ProcurifyLayer {
         Self { client, name, options: TokenOptions::default() }
     }
 
-    /// With other demands on a token than the client's own.
+    /// With other demands on a token than the client's own, on the next one after a 401 too.
     #[must_use]
     pub fn token_options(self, options: TokenOptions) -> Self {
         Self { options, ..self }
@@ -102,14 +102,13 @@ where
             if !is_refused(&response) {
                 return Ok(response);
             }
-            let Some(next) = client.next_token(&token).await.map_err(SendError::Token)? else {
-                return Ok(response);
-            };
+            let next = client.next_token(&token, &options).await.map_err(SendError::Token)?;
+            let Some(next) = next else { return Ok(response) };
             let second = authorized(request, &next).map_err(SendError::Misdirected)?;
             poll_fn(|cx| inner.poll_ready(cx)).await.map_err(SendError::Http)?;
             let response = inner.call(second).await.map_err(SendError::Http)?;
             if is_refused(&response) {
-                client.invalidate(&next).await.map_err(SendError::Token)?;
+                client.report(&next).await;
             }
             Ok(response)
         })

@@ -88,6 +88,49 @@ fn a_restart_in_the_middle_of_a_get_goes_unnoticed() {
 }
 
 #[test]
+fn several_tokens_are_asked_for_before_the_first_is_answered() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        let mut wire = listener.accept();
+        let asked: Vec<_> = (0..3).map(|_| wire.get()).collect();
+        assert_eq!([0, 1, 2].map(|at| asked[at].1.to_string()), ["acme", "globex", "initech"]);
+        wire.answer(asked[2].0, token(3));
+        wire.refuse(asked[1].0, refusal(RefusalCode::REJECTED));
+        wire.answer(asked[0].0, token(1));
+        wire.request_is_status();
+    });
+    let mut client = Client::connect(&place.options()).unwrap();
+    let names = ["acme", "globex", "initech"].map(name);
+    let outcomes = client.tokens(&names, &TokenOptions::default());
+    assert!(matches!(&outcomes[1], Err(Error::Refused(why)) if why.code == RefusalCode::REJECTED));
+    let fingerprints = [0, 2].map(|at| outcomes[at].as_ref().unwrap().fingerprint());
+    assert_eq!(fingerprints, [fingerprint(1), fingerprint(3)]);
+    client.request(&Request::Status, 9 * SECOND).unwrap();
+    daemon.join().unwrap();
+}
+
+#[test]
+fn of_several_tokens_those_that_a_restart_left_unanswered_are_asked_for_again() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        let mut wire = listener.accept();
+        let (first, _) = wire.get();
+        wire.get();
+        wire.answer(first, token(1));
+        let listener = listener.restart(wire);
+        let mut wire = listener.accept();
+        let (id, name) = wire.get();
+        assert_eq!(name.as_str(), "globex");
+        wire.answer(id, token(2));
+    });
+    let mut client = Client::connect(&place.options()).unwrap();
+    let outcomes = client.tokens(&["acme", "globex"].map(name), &TokenOptions::default());
+    let fingerprints: Vec<_> = outcomes.into_iter().map(|outcome| outcome.unwrap().fingerprint()).collect();
+    assert_eq!(fingerprints, [fingerprint(1), fingerprint(2)]);
+    daemon.join().unwrap();
+}
+
+#[test]
 fn a_request_that_every_daemon_dies_of_is_given_up() {
     let place = Place::new();
     let daemon = place.daemon(|listener| {

@@ -296,3 +296,53 @@ fn without_a_cache_each_token_is_asked_for() {
     assert_eq!(daemon.requests().len(), 3);
     assert_eq!(daemon.gets(), 3);
 }
+
+/// Whoever is watched by a test without a client: its question is asked, and read by the fake, before the fake is told anything.
+#[cfg(unix)]
+#[test]
+fn what_the_fake_is_told_has_been_written_to_who_watches_when_the_call_returns() {
+    use procurify_token_client::protocol::{Answer, Request, codec, frame};
+    use std::io::{Read as _, Write as _};
+
+    let daemon = daemon_with("one");
+    let socket = blocking::Client::connect(&daemon.options()).expect("it listens").socket_path().to_owned();
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("it listens");
+    let mut incoming = frame::FrameBuffer::new(frame::MAX_ANSWER);
+    let mut told = |stream: &mut std::os::unix::net::UnixStream| loop {
+        if let Some(frame) = incoming.next_frame().expect("a frame") {
+            match codec::decode_reply(frame).expect("a reply") {
+                Ok(Answer::Watched(watched)) => break *watched,
+                other => panic!("not watched: {other:?}"),
+            }
+        }
+        let count = stream.read(incoming.space()).expect("it has been written");
+        incoming.filled(count);
+    };
+    let asked_to_watch = || daemon.requests().iter().filter(|asked| matches!(asked, Asked::Watch(_))).count();
+    let (mut seen, mut asked) = (None, 0);
+    let changes: [(&dyn Fn(), bool); 5] = [
+        (&|| {}, true),
+        (&|| daemon.expire("acme"), false),
+        (&|| daemon.set_next_token("acme", "two"), true),
+        (&|| daemon.set_token("acme", "three"), true),
+        // Nothing that is told: it does not wait for anybody to be told.
+        (&|| daemon.set_next_token("acme", "four"), true),
+    ];
+    for (number, (change, has_token)) in changes.into_iter().enumerate() {
+        let request = Request::Watch { name: acme(), seen, deadline: LONGEST };
+        stream.write_all(&codec::encode_request(1, &request).expect("it fits")).expect("it is taken");
+        asked += 1;
+        at_last_blocking(|| (asked_to_watch() == asked).then_some(()));
+        change();
+        stream.set_nonblocking(number > 0).expect("a socket");
+        if number == 4 {
+            let nothing = stream.read(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock));
+            continue;
+        }
+        let watched = told(&mut stream);
+        stream.set_nonblocking(false).expect("a socket");
+        assert_eq!(watched.token.is_some(), has_token, "{number}");
+        seen = Some(watched.revision);
+    }
+}

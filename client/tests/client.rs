@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use fake::{Place, fingerprint, name, refusal, token};
 use procurify_token_client::protocol::frame;
+use procurify_token_client::tower::ProcurifyLayer;
 use procurify_token_client::{
     Answer, Client, CredentialName, Distrust, Error, Fingerprint, Options, ProtocolError, RefusalCode,
     Request, TokenOptions, Watched,
 };
 use tokio::sync::oneshot;
+use tower_layer::Layer;
+use tower_service::Service;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,49 @@ async fn answers_find_their_requests_in_whatever_order_they_come() {
         token_of(&client, &names[2])
     );
     assert_eq!([first, second, third].map(Result::unwrap), [0, 1, 2].map(fingerprint));
+    daemon.join().unwrap();
+}
+
+/// Answers 401 to whatever it is sent.
+#[derive(Clone)]
+struct Refusing;
+
+impl Service<http::Request<()>> for Refusing {
+    type Response = http::Response<()>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<http::Response<()>, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<()>) -> Self::Future {
+        std::future::ready(Ok(http::Response::builder().status(401).body(()).expect("an answer")))
+    }
+}
+
+#[tokio::test]
+async fn the_layer_demands_of_the_next_token_what_it_demands_of_the_first() {
+    let place = Place::new();
+    let daemon = place.daemon(|listener| {
+        let mut wire = listener.accept();
+        for number in [1, 2] {
+            let (id, request) = wire.request();
+            let Request::Get { min_ttl, deadline, .. } = request else { panic!("no get: {request:?}") };
+            assert_eq!(min_ttl, 600 * SECOND);
+            assert!(deadline <= 5 * SECOND, "{deadline:?}");
+            wire.answer(id, token(number));
+            let (id, request) = wire.request();
+            assert!(matches!(request, Request::Invalidate { fingerprint: refused, .. } if refused == fingerprint(number)));
+            wire.answer(id, Answer::Done);
+        }
+    });
+    let client = Client::connect(&place.options()).await.unwrap();
+    let options = TokenOptions { min_ttl: 600 * SECOND, deadline: Some(5 * SECOND) };
+    let layer = ProcurifyLayer::new(client, name("acme")).token_options(options);
+    let mut service = layer.layer(Refusing);
+    let response = service.call(http::Request::get("/api/").body(()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 401);
     daemon.join().unwrap();
 }
 

@@ -20,11 +20,13 @@ struct Api {
     sent: Arc<Mutex<Vec<String>>>,
     /// As a service that has to be asked before each call whether it is ready.
     is_ready: bool,
+    /// The credential that the daemon forgets when it is sent this header.
+    removing: Option<(Arc<FakeDaemon>, String)>,
 }
 
 impl Api {
     fn refusing(refused: &'static [&'static str]) -> Self {
-        Self { refused, sent: Arc::default(), is_ready: false }
+        Self { refused, sent: Arc::default(), is_ready: false, removing: None }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as whoever sends answers")]
@@ -36,6 +38,9 @@ impl Api {
             request.uri(),
             request.body()
         ));
+        if let Some((daemon, _)) = self.removing.as_ref().filter(|(_, at)| *at == token) {
+            daemon.remove("acme");
+        }
         let is_refused = self.refused.iter().any(|refused| token == format!("Bearer {refused}"));
         Ok(Response::builder().status(if is_refused { 401 } else { 200 }).body(()).expect("an answer"))
     }
@@ -134,6 +139,29 @@ async fn send_repeats_once_with_the_next_token() {
 #[tokio::test]
 async fn the_blocking_send_repeats_once_with_the_next_token() {
     does_the_dance(|daemon, api, uri| ready(by_blocking(&daemon, &api, uri))).await;
+}
+
+/// The credential is removed while the API answers, so that no report of its tokens is taken.
+#[tokio::test]
+async fn a_report_that_fails_does_not_hide_the_answer_of_the_api() {
+    for (refused, removed_at) in [(&["one"][..], "one"), (&["one", "two"][..], "two")] {
+        for by in ["layer", "send", "blocking"] {
+            let (daemon, api) = (Arc::new(daemon()), Api::refusing(refused));
+            let at = format!("Bearer {removed_at}");
+            let api = Api { removing: Some((Arc::clone(&daemon), at)), ..api };
+            let outcome = match by {
+                "layer" => by_layer(&daemon, &api, "/a").await,
+                "send" => by_send(&daemon, &api, "/a").await,
+                _ => by_blocking(&daemon, &api, "/a"),
+            };
+            let status = outcome.unwrap_or_else(|error| panic!("{by}, {removed_at}: {error:?}"));
+            assert_eq!(
+                (status, api.sent().len(), reports(&daemon)),
+                (401, refused.len(), refused.len()),
+                "{by}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The command line: words in, valid types out. What a command does with them is not decided here.
 
 mod audit;
+mod calls;
 mod enrol;
 mod help;
+mod keep;
 mod keys;
 #[cfg_attr(windows, expect(dead_code, reason = "there is no service yet"))]
 mod service;
@@ -16,7 +18,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use procurify_token_protocol::{CredentialName, Fingerprint};
 
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditShowArgs};
+pub(crate) use self::calls::{ApiArgs, CurlArgs, FieldArgs};
 pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
+pub(crate) use self::keep::{FileMode, KeepArgs};
 pub(crate) use self::keys::{
     ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
 };
@@ -47,8 +51,8 @@ fn plain_get(words: &[OsString]) -> Option<CommandLine> {
         Some(when) => Autostart::from_str(when.to_str()?, false).ok()?,
     };
     let names = vec![CredentialName::from_pasted(name.to_str()?).ok()?];
-    let (token, form) = (TokenArgs::default(), FormArgs::default());
-    let command = Command::Get(GetArgs { names, token, form });
+    let (token, form, keep) = (TokenArgs::default(), FormArgs::default(), KeepArgs::default());
+    let command = Command::Get(GetArgs { names, token, form, keep });
     Some(CommandLine { global: Global { socket: None, autostart }, command })
 }
 
@@ -100,7 +104,7 @@ pub(crate) enum Command {
     /// Enrol a credential: store it durably, then try it
     #[command(after_help = help::ADD)]
     Add(AddArgs),
-    /// Print a valid token
+    /// Print valid tokens, or keep a file that has one
     #[command(after_help = help::GET)]
     Get(GetArgs),
     /// Run a command with a valid token in its environment
@@ -109,6 +113,9 @@ pub(crate) enum Command {
     /// Send a request to the API with both headers set
     #[command(after_help = help::API)]
     Api(ApiArgs),
+    /// Run curl with both headers set, where `ps` does not show them
+    #[command(after_help = help::CURL)]
+    Curl(CurlArgs),
     /// List the credentials
     List(JsonArgs),
     /// Show the daemon, or one credential: expiry, next refresh, last failure and what to do
@@ -216,6 +223,8 @@ pub(crate) struct GetArgs {
     pub(crate) token: TokenArgs,
     #[command(flatten)]
     pub(crate) form: FormArgs,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 }
 
 /// How a token is printed: alone on its line, or as one of these.
@@ -232,7 +241,7 @@ pub(crate) struct FormArgs {
     /// A JSON object with expiry, addresses and fingerprint; one line for each NAME
     #[arg(long)]
     pub(crate) json: bool,
-    /// `export` lines for a shell
+    /// `export` lines for a shell; with several NAMEs the variables end in `_NAME`
     #[arg(long)]
     pub(crate) env: bool,
     /// Both headers, for `curl -K -`
@@ -255,28 +264,6 @@ pub(crate) struct ExecArgs {
 pub(crate) struct DetachedArgs {
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ApiArgs {
-    #[arg(value_parser = CredentialName::from_pasted)]
-    pub(crate) name: CredentialName,
-    /// The path below the base URL, with its query
-    pub(crate) path: String,
-    /// The method [default: GET, or POST with --data]
-    #[arg(short = 'X', long, value_name = "METHOD")]
-    pub(crate) method: Option<http::Method>,
-    /// The JSON to send; @FILE reads a file, @- stdin
-    #[arg(short, long, value_name = "DATA")]
-    pub(crate) data: Option<OsString>,
-    /// Follow the links to further pages, and print each page on a line of its own
-    #[arg(long, conflicts_with_all = ["data", "include"])]
-    pub(crate) paginate: bool,
-    /// Print status and headers before the body
-    #[arg(short, long)]
-    pub(crate) include: bool,
-    #[command(flatten)]
-    pub(crate) token: TokenArgs,
 }
 
 #[derive(Debug, Args)]

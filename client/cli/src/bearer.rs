@@ -48,16 +48,32 @@ pub(crate) fn curl_config(grant: &TokenGrant) -> Zeroizing<String> {
     Zeroizing::new(format!("header = \"Authorization: {}\"\nheader = \"{name}: {value}\"\n", *authorization))
 }
 
-/// Lines for a shell to evaluate.
-pub(crate) fn exports(name: &CredentialName, grant: &TokenGrant) -> Zeroizing<String> {
+/// Lines for a shell to evaluate; `suffix` ends the name of each variable.
+pub(crate) fn exports(name: &CredentialName, grant: &TokenGrant, suffix: &str) -> Zeroizing<String> {
     let mut lines = Zeroizing::new(String::with_capacity(20 * 1024));
     for (variable, value) in variables(name, grant) {
         let quoted = Zeroizing::new(shell_quoted(&value));
-        for part in ["export ", variable, "=", &quoted, "\n"] {
+        for part in ["export ", variable, suffix, "=", &quoted, "\n"] {
             lines.push_str(part);
         }
     }
     lines
+}
+
+/// The end of the names of a credential's variables, beside those of others: `_ACME_REPORTING`.
+pub(crate) fn variable_suffix(name: &CredentialName) -> String {
+    format!("_{}", name.as_str().replace(['/', '-'], "_").to_ascii_uppercase())
+}
+
+/// Both headers and the certificates of the daemon's configuration as options of curl, in a file that it is to read.
+pub(crate) fn curl_options(grant: &TokenGrant, extra_ca: Option<&str>) -> Zeroizing<String> {
+    let mut options = curl_config(grant);
+    if let Some(path) = extra_ca {
+        let quoted = path.replace('\\', r"\\").replace('"', "\\\"");
+        let whole = Zeroizing::new(format!("{}cacert = \"{quoted}\"\n", *options));
+        options = whole;
+    }
+    options
 }
 
 /// One JSON object, on its line.
@@ -120,6 +136,13 @@ mod tests {
     }
 
     #[test]
+    fn variables_of_several_credentials_tell_whose_they_are() {
+        let name: CredentialName = "acme-2/reporting".parse().unwrap();
+        let exports = exports(&name, &grant(), &variable_suffix(&name));
+        assert!(exports.starts_with("export PROCURIFY_TOKEN_ACME_2_REPORTING='abc.def=='\n"), "{}", *exports);
+    }
+
+    #[test]
     fn each_form_is_exactly_what_its_reader_wants() {
         let (name, grant) = ("acme/reporting".parse().unwrap(), grant());
         assert_eq!(*bare(&grant), "abc.def==\n");
@@ -129,7 +152,7 @@ mod tests {
             "header = \"Authorization: Bearer abc.def==\"\nheader = \"X-Procurify-Client: api\"\n"
         );
         assert_eq!(
-            *exports(&name, &grant),
+            *exports(&name, &grant, ""),
             "export PROCURIFY_TOKEN='abc.def=='\nexport PROCURIFY_DOMAIN='acme'\n\
              export PROCURIFY_BASE_URL='https://acme.procurify.com'\n"
         );

@@ -18,6 +18,11 @@ pub(crate) fn countdown(limit: Duration) -> impl Fn() -> Duration {
     move || limit.saturating_sub(start.elapsed())
 }
 
+/// Lets some time pass.
+pub(crate) fn pause(pause: Duration) {
+    thread::sleep(pause);
+}
+
 /// Looks until it is so, but not for ever.
 pub(crate) fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let mut waited = Duration::ZERO;

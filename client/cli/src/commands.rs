@@ -7,10 +7,13 @@ mod add;
 mod api;
 mod audit;
 mod backup;
+mod curl;
 mod detached;
 mod doctor;
 mod exec;
 mod export;
+mod fields;
+mod follow;
 mod get;
 mod import;
 mod init;
@@ -19,6 +22,7 @@ mod key;
 mod list;
 mod lock;
 mod pages;
+mod printing;
 mod refresh;
 mod remove;
 mod restore;
@@ -34,10 +38,10 @@ use std::time::Duration;
 
 use procurify_token_client::Error;
 use procurify_token_client::blocking::Client;
-use procurify_token_protocol::{Answer, Request};
+use procurify_token_protocol::{Answer, RefusalCode, Request};
 
 use crate::args::{Command, CommandLine};
-use crate::connect::Daemon;
+use crate::connect::{Connection, Daemon};
 use crate::demo;
 use crate::exit::{ExitCode, Failure};
 
@@ -47,9 +51,10 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
     match line.command {
         Command::Init(args) => init::run(&daemon, &args),
         Command::Add(args) => add::run(&daemon, args),
-        Command::Get(args) => get::run(&daemon, &args),
+        Command::Get(args) => get::run(&daemon, args),
         Command::Exec(args) => exec::run(&daemon, &args),
         Command::Api(args) => api::run(&daemon, args),
+        Command::Curl(args) => Err(curl::run(&daemon, &args)),
         Command::List(args) => list::run(&daemon, &args),
         Command::Status(args) => status::run(&daemon, &args),
         Command::Doctor(args) => doctor::run(&daemon, &args),
@@ -83,6 +88,15 @@ fn done(client: &mut Client, request: &Request) -> Result<(), Failure> {
     }
 }
 
+/// The certificate that the daemon is told to trust beside the system's. Who may not ask for it does without.
+fn extra_ca(daemon: &mut Connection<'_>, deadline: Duration) -> Result<Option<String>, Failure> {
+    daemon.ask(deadline, |client, _| match client.status() {
+        Ok(status) => Ok(status.extra_ca),
+        Err(error) if refused(&error) == Some(RefusalCode::DENIED) => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
 /// What the daemon should never answer.
 fn unexpected(_: &Answer) -> Failure {
     Failure::new(ExitCode::Other, "the daemon answered another question than it was asked")
@@ -90,7 +104,7 @@ fn unexpected(_: &Answer) -> Failure {
 }
 
 /// The code of a refusal, where it is one.
-fn refused(error: &Error) -> Option<procurify_token_protocol::RefusalCode> {
+fn refused(error: &Error) -> Option<RefusalCode> {
     match error {
         Error::Refused(refusal) => Some(refusal.code),
         _ => None,

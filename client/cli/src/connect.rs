@@ -19,13 +19,19 @@ use crate::supervised::Supervisor;
 pub(crate) struct Daemon {
     named: Option<PathBuf>,
     autostart: Autostart,
+    is_awaited: bool,
 }
 
 impl Daemon {
     /// Takes in what the command line and the environment say.
     pub(crate) fn new(global: Global) -> Self {
         let named = global.socket.or_else(|| Surroundings::of_process().socket_variable);
-        Self { named, autostart: global.autostart }
+        Self { named, autostart: global.autostart, is_awaited: true }
+    }
+
+    /// The same for who says so when it is gone, instead of waiting for it as long as a request may take.
+    pub(crate) fn not_awaited(&self) -> Self {
+        Self { named: self.named.clone(), autostart: self.autostart, is_awaited: false }
     }
 
     /// Connects, to a daemon that is started for it where there is none and nobody else is in charge.
@@ -104,6 +110,7 @@ impl Daemon {
             None => Options::new().without_cache(),
         };
         match (self.autostart, &self.named) {
+            _ if !self.is_awaited => options.patience(PATIENCE),
             (Autostart::Always, _) => options.patience(PATIENCE),
             // Who is in charge is looked up on the disk: only when it matters.
             (Autostart::Auto, None) => options.patience_by(|| match Supervisor::here() {
@@ -157,7 +164,7 @@ impl DerefMut for Connection<'_> {
 }
 
 /// Neither comes of a request that may have been carried out.
-fn has_left(error: &Error) -> bool {
+pub(crate) fn has_left(error: &Error) -> bool {
     match error {
         Error::NoDaemon { .. } => true,
         Error::Refused(refusal) => refusal.code == RefusalCode::STOPPING,

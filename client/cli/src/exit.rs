@@ -86,8 +86,8 @@ impl ExitCode {
             Self::Busy => "the daemon is busy or stopping: try again",
             Self::Amiss => "doctor, audit verify: something is amiss",
             Self::ApiError => "api: Procurify answered, with another status than 2xx",
-            Self::CannotRun => "exec: the command cannot be run",
-            Self::CommandNotFound => "exec: the command was not found",
+            Self::CannotRun => "exec, curl: the command cannot be run",
+            Self::CommandNotFound => "exec, curl: the command was not found",
         }
     }
 

@@ -17,6 +17,7 @@ mod demo;
 mod entry;
 mod exit;
 mod http;
+mod kept_file;
 mod proxy;
 mod records;
 mod report;

@@ -1,8 +1,10 @@
 //! What only Unix has: processes of their own group or session, programs that take our place, signals, files for nobody
 //! else, no cores.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::process::Command;
 
 use procurify_token_client::Surroundings;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 /// A crash, or Ctrl-\ at the prompt, leaves no core file with a secret in it. What `exec` becomes is dumped as ever: the
 /// kernel forgets this when another program takes our place.
@@ -52,6 +54,23 @@ pub(crate) fn daemon_command(us: &Path, daemon: &Path) -> Command {
 /// Becomes the command. Comes back only with the reason why it could not.
 pub(crate) fn become_command(command: &mut Command) -> io::Error {
     command.exec()
+}
+
+/// A command that finds what is too secret for its arguments in a pipe of its own; `arrange` is told where it reads that. Its stdin
+/// stays the caller's.
+pub(crate) fn reading_options(
+    program: &str,
+    options: &[u8],
+    arrange: impl FnOnce(&mut Command, &str),
+) -> io::Result<Command> {
+    let (reader, mut writer) = io::pipe()?;
+    // A token and a path are shorter than what a pipe holds, so nobody has to read yet.
+    writer.write_all(options)?;
+    rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty())?;
+    let mut command = Command::new(program);
+    // It stays open until the command has taken our place.
+    arrange(&mut command, &format!("/dev/fd/{}", OwnedFd::from(reader).into_raw_fd()));
+    Ok(command)
 }
 
 /// Makes a folder that only its owner may enter, and those above it; one that exists stays as it is.
@@ -120,6 +139,32 @@ pub(crate) fn kill(pid: u32) {
     if let Some(pid) = pid_of(pid) {
         let _ = kill_process(pid, Signal::KILL);
     }
+}
+
+/// Ends a process with all of its group, which it has to itself by [`detach`].
+pub(crate) fn kill_group(pid: u32) {
+    if let Some(pid) = pid_of(pid) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// A line as a shell has it.
+pub(crate) fn shell(line: &OsStr) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(line);
+    command
+}
+
+/// Has something done when this process is asked to end, by Ctrl-C or a service manager.
+pub(crate) fn when_asked_to_end(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            then();
+        }
+    });
+    Ok(())
 }
 
 /// Whether a process still runs, be it somebody else's.

@@ -1,6 +1,7 @@
 //! What `unix.rs` has, on Windows: no program takes another's place there, so one waits for it; files for nobody else have access
 //! lists. All that is asked without safety is in the crate for it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::windows::process::CommandExt as _;
@@ -59,6 +60,29 @@ pub(crate) fn become_command(command: &mut Command) -> io::Error {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => error,
     }
+}
+
+/// Ends a process. Those that it has started go on: Windows knows no such groups.
+pub(crate) fn kill_group(pid: u32) {
+    kill(pid);
+}
+
+/// A line as the system's command interpreter has it.
+pub(crate) fn shell(line: &OsStr) -> Command {
+    let mut command = Command::new("cmd");
+    command.arg("/C").raw_arg(line);
+    command
+}
+
+/// Nothing: what ends a process here leaves it no time for more.
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+pub(crate) fn when_asked_to_end(_: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    Ok(())
+}
+
+/// Not here: no path of Windows leads to a pipe that was inherited.
+pub(crate) fn reading_options(_: &str, _: &[u8], _: impl FnOnce(&mut Command, &str)) -> io::Result<Command> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Makes a folder that only its owner may enter, and those above it; one that exists stays as it is.

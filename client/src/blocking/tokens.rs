@@ -3,13 +3,14 @@
 //! There is no thread that watches. A question stays unanswered on the connection for each watched credential, and each call looks,
 //! without waiting, whether an answer has arrived: as long as none has, nothing has changed.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use procurify_token_protocol::{CredentialName, RefusalClass, Request};
+use procurify_token_protocol::{Answer, CredentialName, RefusalClass, Request};
 
 use super::{Client, Conversation};
 use crate::answers::{self, Watcher};
-use crate::call::Setback;
+use crate::call::{self, Setback};
 use crate::clock::{Moment, Now};
 use crate::deadline::{Deadline, now};
 use crate::error::Error;
@@ -38,6 +39,77 @@ impl Client {
             Err(error) if error.is_of_the_connection() => self.spare(name).ok_or(error),
             outcome => outcome,
         }
+    }
+
+    /// Tokens of several credentials, in the order of their names; each has its own outcome. The daemon is asked for all of them
+    /// at once, so this takes as long as the slowest and not as all of them together. None of them is watched for it.
+    pub fn tokens(&mut self, names: &[CredentialName], options: &TokenOptions) -> Vec<Result<Token, Error>> {
+        self.listen();
+        let deadline = Deadline::new(now(), options.deadline.unwrap_or(self.deadline));
+        let batches = names.chunks(AT_ONCE);
+        batches.flat_map(|names| self.tokens_at_once(names, options.min_ttl, deadline)).collect()
+    }
+
+    fn tokens_at_once(
+        &mut self,
+        names: &[CredentialName],
+        min_ttl: Duration,
+        deadline: Deadline,
+    ) -> Vec<Result<Token, Error>> {
+        let get = |name: &CredentialName| Request::Get {
+            name: name.clone(),
+            min_ttl,
+            deadline: deadline.left(now()),
+        };
+        let news: Vec<_> = names.iter().map(|name| self.cache.news(name)).collect();
+        let mut replies = self.pipelined(&names.iter().map(get).collect::<Vec<_>>(), deadline);
+        let outcomes = names.iter().zip(news).map(|(name, news)| {
+            let request = get(name);
+            let settled = replies
+                .pop_front()
+                .flatten()
+                .map(|reply| call::Attempts::default().settle(&request, reply, deadline.left(now())));
+            let outcome = match settled {
+                Some(call::Verdict::Over(outcome)) => outcome,
+                // Alone, as any other request: that connects anew, and waits for a daemon that starts again.
+                Some(call::Verdict::Again(_)) | None => self.call(&request, deadline, self.patience),
+            };
+            if let Err(error) = &outcome {
+                self.heed(name, error);
+            }
+            outcome.and_then(answers::token).map(|grant| self.cache.learned(name, grant, news, Now::read()))
+        });
+        outcomes.collect()
+    }
+
+    /// What was answered to each request, in their order; nothing for those that the connection broke before.
+    fn pipelined(
+        &mut self,
+        requests: &[Request],
+        deadline: Deadline,
+    ) -> VecDeque<Option<Result<Answer, Setback>>> {
+        let Ok(mut conversation) = self.take_conversation(deadline, self.patience) else {
+            return VecDeque::new();
+        };
+        let left = deadline.left(now());
+        let frames = requests.iter().map(|request| {
+            let id = conversation.next_id();
+            call::frame(id, request, left).map(|frame| (id, frame))
+        });
+        let Ok(frames) = frames.collect::<Result<Vec<_>, Error>>() else { return VecDeque::new() };
+        let mut replies = HashMap::new();
+        let outcome = conversation.exchange_all(&frames, deadline.with_grace(), |id, reply| {
+            replies.insert(id, reply);
+        });
+        self.take_in(&mut conversation);
+        let is_of_use =
+            |reply: &Result<Answer, Setback>| reply.as_ref().err().is_none_or(Setback::leaves_connection);
+        if outcome.is_ok() && replies.values().all(is_of_use) {
+            self.conversation = Some(conversation);
+        } else {
+            self.cache.unwatch_all();
+        }
+        frames.iter().map(|(id, _)| replies.remove(id)).collect()
     }
 
     fn spare(&self, name: &CredentialName) -> Option<Token> {
@@ -132,3 +204,6 @@ impl Client {
         }
     }
 }
+
+/// How many requests are sent before an answer is read: as many as fit into the buffers of any system, with their answers.
+const AT_ONCE: usize = 64;

@@ -105,7 +105,6 @@ async fn reply(shared: Arc<Shared>, id: u16, request: Request, replies: mpsc::Un
             until(&shared, deadline, |state| state.token(&name)).await.unwrap_or(late)
         }
         Request::Watch { name, seen, deadline } => {
-            shared.state().asked.push(Asked::Watch(name.clone()));
             watching = Some(Watching::new(&shared, name.clone()));
             match until(&shared, deadline, |state| state.watched(&name, seen)).await {
                 Some(outcome) => outcome,

@@ -65,6 +65,11 @@ impl State {
         self.watching.iter().filter(|(_, watched)| *watched == name).map(|(number, _)| *number).collect()
     }
 
+    /// Another one, or none any more, is news to whoever watches.
+    pub(crate) fn revision_of(&self, name: &CredentialName) -> Option<u64> {
+        self.credentials.get(name).map(|credential| credential.revision)
+    }
+
     pub(crate) fn say(&mut self, name: CredentialName, word: Word) {
         let base_url = self.base_urls.get(&name).cloned();
         let base_url = base_url.unwrap_or_else(|| BaseUrl::of_domain(&name.domain()));

@@ -13,6 +13,7 @@ use crate::domain::Grant;
 use crate::doors::{Visit, pause};
 use crate::faults;
 use crate::jwt::fingerprint;
+use crate::knobs::Pages;
 use crate::ledger::RequestHead;
 use crate::reply::{self, Reply};
 use crate::submission::{Submission, Unreadable, pairs, read_bounded};
@@ -91,17 +92,23 @@ fn vendors(visit: &Visit<'_>) -> Reply {
     let found = visit.domain.vendors(first, page.size);
     let next = (page.number < page.pages).then(|| page.url(visit, page.number + 1));
     let previous = (page.number > 1).then(|| page.url(visit, page.number - 1));
+    let mut links = json!({ "count": page.count, "next": next, "previous": previous });
+    match (visit.domain.knobs().pages, next) {
+        (Pages::Numbered, _) => links = json!({ "count": page.count }),
+        (Pages::At(origin), Some(next)) => links["next"] = json!(next.replacen(&visit.base, &origin, 1)),
+        _ => {}
+    }
+    let numbers = [("page_size", page.size), ("num_pages", page.pages), ("current_page", page.number)];
+    if visit.path == VENDORS_V3 || links.get("next").is_none() {
+        for (name, number) in numbers {
+            links[name] = json!(number);
+        }
+    }
     let body = if visit.path == VENDORS_V3 {
-        json!({ "data": found, "metadata": { "pagination": {
-            "count": page.count,
-            "next": next,
-            "previous": previous,
-            "page_size": page.size,
-            "num_pages": page.pages,
-            "current_page": page.number,
-        }}})
+        json!({ "data": found, "metadata": { "pagination": links } })
     } else {
-        json!({ "count": page.count, "next": next, "previous": previous, "results": found })
+        links["results"] = json!(found);
+        links
     };
     reply::json(StatusCode::OK, &body)
 }

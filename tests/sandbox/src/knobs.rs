@@ -50,6 +50,8 @@ pub struct Knobs {
     pub rotation_grace_s: u32,
     /// The user's role lacks the permission: vendors are answered 403, `users/me` still works.
     pub api_forbidden: bool,
+    /// How a page of vendors says where the next one is.
+    pub pages: Pages,
 }
 
 /// What a request meets instead of an answer. No token is issued.
@@ -225,6 +227,18 @@ pub enum Token {
     Missing,
 }
 
+/// How a page says where the next one is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pages {
+    /// By its address, as documented.
+    Linked,
+    /// *Inferred:* by no more than its own number and how many there are.
+    Numbered,
+    /// By an address at this origin, which is somebody else's.
+    At(String),
+}
+
 /// How wrong credentials are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rejection {
@@ -260,6 +274,7 @@ impl Default for Knobs {
             rejection: Rejection::Wrapper401,
             rotation_grace_s: 0,
             api_forbidden: false,
+            pages: Pages::Linked,
         }
     }
 }

@@ -97,7 +97,7 @@ mod wire;
 pub use config::{Application, Config, ConfigError, DomainConfig, DomainFlag};
 pub use house::{ControlError, Controls};
 pub use knobs::{
-    AUDIENCE, Burst, ExpiresIn, Fault, Knobs, Outage, Rejection, RetryAfter, Scope, Token, TokenType,
+    AUDIENCE, Burst, ExpiresIn, Fault, Knobs, Outage, Pages, Rejection, RetryAfter, Scope, Token, TokenType,
 };
 pub use ledger::{
     ApiCall, BodyEncoding, Book, Door, Ledger, Outcome, Refusal, Report, RequestHead, Tally, TokenRequest,

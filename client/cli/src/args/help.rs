@@ -26,11 +26,22 @@ Examples:
 pub(super) const GET: &str = "\
 A token that lives shorter than --min-ttl is printed all the same when Procurify cannot be asked, with a warning.
 
+With several NAMEs there is one token to a line in the order of the NAMEs, and all of them or none: where one cannot be had nothing is printed,
+stderr says which, and the exit code is that of the first. The variables of --env are then PROCURIFY_TOKEN_GLOBEX,
+PROCURIFY_BASE_URL_GLOBEX and PROCURIFY_DOMAIN_GLOBEX.
+
+--file replaces the file in one step: whoever reads it finds the old token or the new one. With --follow it is written again as soon as there
+is another token, over restarts of the daemon too, until SIGINT or SIGTERM, which end it with 0. What is amiss meanwhile is on stderr, and
+above all that the token in the file has ended. It gives up where the credential is unknown or not for you. The line of --on-change finds
+PROCURIFY_TOKEN_FILE and PROCURIFY_TOKEN_NAME in its environment; it never runs twice at once, and what it fails with is told and stops nothing.
+
 Examples:
   TOKEN=$(procurify-token get acme)
+  { read -r ACME; read -r GLOBEX; } <<<\"$(procurify-token get acme globex)\"
   procurify-token get acme --header | curl -H @- https://acme.procurify.com/api/v3/vendors/
   eval \"$(procurify-token get acme --env)\"
-  procurify-token get acme --min-ttl 10m --deadline 5s --json";
+  procurify-token get acme --min-ttl 10m --deadline 5s --json
+  procurify-token get acme --header --file /run/report/headers --mode 0640 --follow --on-change 'systemctl reload report'";
 
 pub(super) const EXEC: &str = "\
 CMD gets PROCURIFY_TOKEN, PROCURIFY_DOMAIN and PROCURIFY_BASE_URL. It takes the place of this process, so its exit
@@ -41,12 +52,24 @@ Example:
 
 pub(super) const API: &str = "\
 The body goes to stdout whatever the status. On 401 the token is invalidated and the request sent once more with a new
-one. Redirects are not followed: the token is for one host.
+one. On 429 with a Retry-After that the deadline leaves room for, it waits and sends it again. Redirects are not followed: the token is for one host.
+-f and -F make a JSON object; with -X GET they go into the query.
 
 Examples:
+  procurify-token api acme /api/v3/vendors/ -f name='New vendor' -F active=true
   procurify-token api acme /api/v3/vendors/
   procurify-token api acme '/api/v3/vendors/?page_size=100' --paginate | jq -c '.data[]'
   procurify-token api acme /api/v3/vendors/ -d '{\"name\": \"New vendor\"}'";
+
+pub(super) const CURL: &str = "\
+What follows NAME is for curl. A path goes to the base URL of the credential. curl is handed the headers through a pipe, reads no .curlrc, and its
+exit code is passed on. Options that could show the token to anybody else are refused: those that lead elsewhere (-L, -x, -K, --next, …), that put
+other credentials in its place, and that print it (-v). Options of ours come before NAME.
+
+Examples:
+  procurify-token curl acme /api/v3/vendors/
+  procurify-token curl acme -sS --fail-with-body -o vendors.json '/api/v3/vendors/?page_size=100'
+  procurify-token curl acme /api/v3/vendors/ -H 'Content-Type: application/json' -d '{\"name\": \"New vendor\"}'";
 
 pub(super) const ACCESS: &str = "\
 The daemon's own user and root may do everything. Whom else it serves is in its configuration:

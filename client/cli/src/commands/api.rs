@@ -1,12 +1,14 @@
-//! `api`: requests with both headers set. A token that the API refuses is replaced once; the body goes to stdout as it
-//! comes, except that a terminal is not driven by it.
+//! `api`: requests with both headers set. A token that the API refuses is replaced once, and where it asks for patience it is waited
+//! for within the deadline; the body goes to stdout as it comes.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use http::{Method, Response, StatusCode};
 use procurify_token_client::TokenGrant;
 use procurify_token_protocol::CredentialName;
@@ -14,17 +16,30 @@ use ureq::Body;
 
 use super::get;
 use super::pages::Pages;
+use super::printing::{print_head, printed};
+use super::{extra_ca, fields};
 use crate::args::{ApiArgs, TokenArgs};
 use crate::connect::{Connection, Daemon};
 use crate::exit::{ExitCode, Failure};
 use crate::http::Api;
-use crate::{say, text};
+use crate::{clock, say, when};
 
 pub(super) fn run(daemon: &Daemon, args: ApiArgs) -> Result<(), Failure> {
-    let body = args.data.as_deref().map(data).transpose()?;
-    let method = args.method.unwrap_or(if body.is_some() { Method::POST } else { Method::GET });
+    let (mut path, mut body) = (args.path, args.data.as_deref().map(data).transpose()?);
+    let mut method = args.method;
+    if let Some(fields) = fields::read(&args.fields)? {
+        if matches!(method, Some(Method::GET | Method::HEAD)) {
+            path = fields::in_query(&path, &fields);
+        } else if args.paginate {
+            return Err(Failure::new(ExitCode::Usage, "pages are asked for without a body")
+                .hint("with -X GET the fields go into the query"));
+        } else {
+            body = Some(serde_json::to_vec(&fields).expect("a map of texts is always JSON"));
+        }
+    }
+    let method = method.take().unwrap_or(if body.is_some() { Method::POST } else { Method::GET });
     let mut caller = Caller::new(daemon.connect()?, args.name, args.token)?;
-    let url = caller.grant.base_url.join(&args.path);
+    let url = caller.grant.base_url.join(&path);
     let url = url.map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))?;
     if args.paginate {
         return every_page(&mut caller, &method, url);
@@ -34,7 +49,7 @@ pub(super) fn run(daemon: &Daemon, args: ApiArgs) -> Result<(), Failure> {
         print_head(&response)?;
     }
     let verdict = Verdict::of(&response);
-    stream(response.into_body().into_reader())?;
+    printed(response.into_body().into_reader()).finish()?;
     verdict.settle(&caller.name)
 }
 
@@ -50,11 +65,32 @@ struct Caller<'a> {
 impl<'a> Caller<'a> {
     fn new(mut daemon: Connection<'a>, name: CredentialName, wishes: TokenArgs) -> Result<Self, Failure> {
         let grant = get::token(&mut daemon, &name, &wishes)?;
-        let extra_ca = daemon.ask(wishes.deadline, |client, _| client.status())?.extra_ca;
+        let extra_ca = extra_ca(&mut daemon, wishes.deadline)?;
         Ok(Self { api: Api::new(&grant.base_url, extra_ca.as_deref())?, daemon, name, wishes, grant })
     }
 
     fn send(&mut self, method: &Method, url: &str, body: Option<&[u8]>) -> Result<Response<Body>, Failure> {
+        let left = clock::countdown(self.wishes.deadline);
+        loop {
+            let response = self.send_now(method, url, body)?;
+            // A request that was put off has not been carried out, so it may be sent again whatever it is.
+            let pause = put_off(&response).map(|pause| pause.max(SHORTEST_PAUSE));
+            let Some(pause) = pause.filter(|pause| *pause < left()) else { return Ok(response) };
+            say::note(&format!(
+                "{} asks for patience (HTTP 429): waiting for {}",
+                self.grant.base_url,
+                when::span(pause)
+            ));
+            clock::pause(pause);
+        }
+    }
+
+    fn send_now(
+        &mut self,
+        method: &Method,
+        url: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Response<Body>, Failure> {
         let response = self.api.send(method, url, &self.grant, body)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -74,13 +110,28 @@ fn every_page(caller: &mut Caller<'_>, method: &Method, first: String) -> Result
     while let Some(address) = url {
         let response = caller.send(method, &address, None)?;
         let verdict = Verdict::of(&response);
-        let page = response.into_body().into_with_config().limit(LARGEST_PAGE).read_to_vec();
-        let page = page.map_err(|error| cut_short(&error.to_string()))?;
-        stream(page.as_slice())?;
+        let mut page = printed(response.into_body().into_reader());
+        let next = pages.next(&address, &mut page);
+        page.finish()?;
         verdict.settle(&caller.name)?;
-        url = pages.next(&page)?;
+        url = next?;
     }
     Ok(())
+}
+
+/// For how long the API puts a request off, where it says so (RFC 6585 §4).
+fn put_off(response: &Response<Body>) -> Option<Duration> {
+    let after =
+        response.headers().get(RETRY_AFTER).filter(|_| response.status() == StatusCode::TOO_MANY_REQUESTS)?;
+    pause_of(after.to_str().ok()?, clock::now().into())
+}
+
+/// RFC 9110 §10.2.3: seconds, or a date.
+fn pause_of(after: &str, now: std::time::SystemTime) -> Option<Duration> {
+    match after.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(after.trim()).ok()?.duration_since(now).unwrap_or_default()),
+    }
 }
 
 /// What the status means, kept while the body goes out.
@@ -88,12 +139,14 @@ struct Verdict {
     status: StatusCode,
     request_id: Option<String>,
     location: Option<String>,
+    put_off: Option<Duration>,
 }
 
 impl Verdict {
     fn of(response: &Response<Body>) -> Self {
         let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        Self { status: response.status(), request_id: header("x-request-id"), location: header("location") }
+        let (request_id, location) = (header("x-request-id"), header("location"));
+        Self { status: response.status(), request_id, location, put_off: put_off(response) }
     }
 
     fn settle(self, name: &CredentialName) -> Result<(), Failure> {
@@ -115,42 +168,16 @@ impl Verdict {
             (status, Some(location)) if status.is_redirection() => {
                 failure.hint(format!("redirects are not followed with a token; this one leads to {location}"))
             }
+            (StatusCode::TOO_MANY_REQUESTS, _) => match self.put_off {
+                Some(pause) => failure.hint(format!(
+                    "it asks for {} of patience: --deadline with a longer time waits for that",
+                    when::span(pause)
+                )),
+                None => failure.hint("it does not say for how long to wait"),
+            },
             _ => failure,
         })
     }
-}
-
-fn print_head(response: &Response<Body>) -> Result<(), Failure> {
-    let mut head = format!("{:?} {}\n", response.version(), response.status());
-    for (name, value) in response.headers() {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        let _ = writeln!(head, "{name}: {}", text::one_line(&value));
-    }
-    say::line(head)
-}
-
-/// Prints a body as it comes, with a line end after it where it has none.
-fn stream(mut body: impl Read) -> Result<(), Failure> {
-    let mut escaper = io::stdout().is_terminal().then(text::BodyEscaper::default);
-    let mut buffer = vec![0; 64 * 1024];
-    let mut last = None;
-    loop {
-        let count = match body.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(cut_short(&error.to_string())),
-        };
-        let Some(byte) = buffer[..count].last() else { break };
-        last = Some(*byte);
-        match &mut escaper {
-            Some(escaper) => say::bytes(escaper.push(&buffer[..count]).as_bytes())?,
-            None => say::bytes(&buffer[..count])?,
-        }
-    }
-    if let Some(escaper) = escaper {
-        say::bytes(escaper.finish().as_bytes())?;
-    }
-    if last.is_some_and(|byte| byte != b'\n') { say::bytes(b"\n") } else { Ok(()) }
 }
 
 fn data(argument: &OsStr) -> Result<Vec<u8>, Failure> {
@@ -173,8 +200,24 @@ fn data(argument: &OsStr) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn cut_short(why: &str) -> Failure {
-    Failure::new(ExitCode::Unavailable, format!("the answer ended before it was whole: {why}"))
-}
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-const LARGEST_PAGE: u64 = 64 * 1024 * 1024;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("120", Some(120))]
+    #[case(" 0 ", Some(0))]
+    #[case("Thu, 01 Jan 1970 00:02:00 GMT", Some(60))]
+    #[case("Thursday, 01-Jan-70 00:02:00 GMT", Some(60))]
+    #[case("Thu Jan  1 00:02:00 1970", Some(60))]
+    #[case("Thu, 01 Jan 1970 00:00:00 GMT", Some(0))]
+    #[case("soon", None)]
+    #[case("-5", None)]
+    fn patience_is_asked_for_in_seconds_or_until_a_date(#[case] after: &str, #[case] seconds: Option<u64>) {
+        let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        assert_eq!(pause_of(after, now), seconds.map(Duration::from_secs));
+    }
+}

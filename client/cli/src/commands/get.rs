@@ -1,32 +1,71 @@
-//! `get`: tokens on stdout and nothing else there. All of them or none, so that a script never takes one for another.
+//! `get`: tokens on stdout and nothing else there. All of them or none, so that a script never takes one for another. Into files they
+//! go by `follow`.
 
-use procurify_token_client::{TokenGrant, TokenOptions};
+use std::collections::HashSet;
+
+use procurify_token_client::{Error, Token, TokenGrant, TokenOptions};
 use procurify_token_protocol::CredentialName;
 use zeroize::Zeroizing;
 
+use super::follow;
 use crate::args::{FormArgs, GetArgs, TokenArgs};
-use crate::connect::{Connection, Daemon};
+use crate::connect::{Connection, Daemon, has_left};
 use crate::exit::{ExitCode, Failure};
 use crate::{bearer, clock, say, when};
 
-pub(super) fn run(daemon: &Daemon, args: &GetArgs) -> Result<(), Failure> {
-    let FormArgs { header, json, env, curl_config } = args.form;
-    if args.names.len() > 1 && (header || env || curl_config) {
-        return Err(Failure::new(ExitCode::Usage, "--header, --env and --curl-config are for one NAME"));
+pub(super) fn run(daemon: &Daemon, args: GetArgs) -> Result<(), Failure> {
+    if args.keep.file.is_some() {
+        return follow::run(daemon, args);
     }
-    let mut daemon = daemon.connect()?;
-    let tokens = args.names.iter().map(|name| {
-        let grant = token(&mut daemon, name, &args.token)?;
-        Ok(match () {
-            () if header => bearer::headers(&grant),
-            () if json => bearer::json(name, &grant, clock::now()),
-            () if env => bearer::exports(name, &grant),
-            () if curl_config => bearer::curl_config(&grant),
-            () => bearer::bare(&grant),
-        })
+    if let [name] = &args.names[..] {
+        let grant = token(&mut daemon.connect()?, name, &args.token)?;
+        return say::bytes(in_form(args.form, name, &grant).as_bytes());
+    }
+    let suffixes = suffixes(&args)?;
+    let grants = tokens(&mut daemon.connect()?, &args.names, &args.token)?;
+    let in_forms = args.names.iter().zip(&grants).zip(&suffixes).map(|((name, grant), suffix)| {
+        if args.form.env { bearer::exports(name, grant, suffix) } else { in_form(args.form, name, grant) }
     });
-    let tokens: Vec<Zeroizing<String>> = tokens.collect::<Result<_, Failure>>()?;
-    tokens.iter().try_for_each(|token| say::bytes(token.as_bytes()))
+    // Made before the first is printed, so that nothing but a closed pipe ends it halfway.
+    let in_forms: Vec<Zeroizing<String>> = in_forms.collect();
+    in_forms.iter().try_for_each(|token| say::bytes(token.as_bytes()))
+}
+
+/// A token as it is printed or written.
+pub(super) fn in_form(form: FormArgs, name: &CredentialName, grant: &TokenGrant) -> Zeroizing<String> {
+    match form {
+        FormArgs { header: true, .. } => bearer::headers(grant),
+        FormArgs { json: true, .. } => bearer::json(name, grant, clock::now()),
+        FormArgs { env: true, .. } => bearer::exports(name, grant, ""),
+        FormArgs { curl_config: true, .. } => bearer::curl_config(grant),
+        _ => bearer::bare(grant),
+    }
+}
+
+/// What tells the variables of several credentials apart, where they are asked for.
+fn suffixes(args: &GetArgs) -> Result<Vec<String>, Failure> {
+    let FormArgs { header, env, curl_config, .. } = args.form;
+    if header || curl_config {
+        let option = if header { "--header" } else { "--curl-config" };
+        return Err(Failure::new(
+            ExitCode::Usage,
+            format!("{option} is for one NAME: a request has one token"),
+        )
+        .hint("ask for them one by one, or for all with --json"));
+    }
+    let suffixes: Vec<_> = args.names.iter().map(bearer::variable_suffix).collect();
+    let mut taken = HashSet::new();
+    match suffixes.iter().position(|suffix| !taken.insert(suffix)).filter(|_| env) {
+        Some(second) => Err(Failure::new(
+            ExitCode::Usage,
+            format!(
+                "PROCURIFY_TOKEN{} would be the variable of {} and of another NAME",
+                suffixes[second], args.names[second]
+            ),
+        )
+        .hint("ask for them one by one, or for all with --json")),
+        None => Ok(suffixes),
+    }
 }
 
 /// A token that is valid now; a warning where it lives shorter than was asked for.
@@ -37,16 +76,77 @@ pub(super) fn token(
 ) -> Result<TokenGrant, Failure> {
     let options = |left| TokenOptions { min_ttl: args.min_ttl, deadline: Some(left) };
     let token = daemon.ask(args.deadline, |client, left| client.token_with(name, &options(left)))?;
-    let grant = token.grant().clone();
-    if !args.min_ttl.is_zero() {
-        let left = (grant.token.expires_at() - clock::now()).to_std().unwrap_or_default();
-        if left < args.min_ttl {
-            say::warning(&format!(
-                "the token of {name} lives for {}, less than the {} asked for; more: procurify-token status {name}",
-                when::span(left),
-                when::span(args.min_ttl)
-            ));
+    warn_of_short_life(&token, args);
+    Ok(token.grant().clone())
+}
+
+/// The same for several, asked for at once; a failure says of which there is none, each with its reason.
+fn tokens(
+    daemon: &mut Connection<'_>,
+    names: &[CredentialName],
+    args: &TokenArgs,
+) -> Result<Vec<TokenGrant>, Failure> {
+    let options = |left| TokenOptions { min_ttl: args.min_ttl, deadline: Some(left) };
+    let outcomes = daemon.ask(args.deadline, |client, left| {
+        let mut outcomes = client.tokens(names, &options(left));
+        // Then all of them are asked of the daemon that comes after it.
+        match outcomes.iter().position(|outcome| outcome.as_ref().is_err_and(has_left)) {
+            Some(at) => outcomes.swap_remove(at).map(|_| Vec::new()),
+            None => Ok(outcomes),
+        }
+    })?;
+    all_or_none(names, outcomes, args)
+}
+
+fn all_or_none(
+    names: &[CredentialName],
+    outcomes: Vec<Result<Token, Error>>,
+    args: &TokenArgs,
+) -> Result<Vec<TokenGrant>, Failure> {
+    let (mut tokens, mut without) = (Vec::new(), Vec::new());
+    // What is amiss with all of them, such as a locked vault, is said once.
+    let mut failures: Vec<(Failure, Vec<&str>)> = Vec::new();
+    for (name, outcome) in names.iter().map(CredentialName::as_str).zip(outcomes) {
+        let failure = match outcome {
+            Ok(token) => {
+                tokens.push(token);
+                continue;
+            }
+            Err(error) => Failure::from(error),
+        };
+        without.push(name);
+        match failures.iter_mut().find(|(known, _)| known.message() == failure.message()) {
+            Some((_, names)) => names.push(name),
+            None => failures.push((failure, vec![name])),
         }
     }
-    Ok(grant)
+    let told = failures.into_iter().map(|(failure, names)| failure.while_doing(&names.join(", ")).tell());
+    if let Some(code) = told.reduce(|first, _| first) {
+        let message = format!(
+            "no token is printed, for {} of {} cannot be had: {}",
+            without.len(),
+            names.len(),
+            without.join(", ")
+        );
+        return Err(Failure::new(code, message));
+    }
+    for token in &tokens {
+        warn_of_short_life(token, args);
+    }
+    Ok(tokens.iter().map(|token| token.grant().clone()).collect())
+}
+
+fn warn_of_short_life(token: &Token, args: &TokenArgs) {
+    if args.min_ttl.is_zero() {
+        return;
+    }
+    let left = (token.expires_at() - clock::now()).to_std().unwrap_or_default();
+    if left < args.min_ttl {
+        let name = token.name();
+        say::warning(&format!(
+            "the token of {name} lives for {}, less than the {} asked for; more: procurify-token status {name}",
+            when::span(left),
+            when::span(args.min_ttl)
+        ));
+    }
 }
