@@ -18,6 +18,18 @@ pub(crate) fn countdown(limit: Duration) -> impl Fn() -> Duration {
     move || limit.saturating_sub(start.elapsed())
 }
 
+/// Says how much time has passed since now.
+#[expect(clippy::disallowed_methods, reason = "this room is the command's clock")]
+pub(crate) fn stopwatch() -> impl Fn() -> Duration {
+    let start = Instant::now();
+    move || start.elapsed()
+}
+
+/// Lets time pass.
+pub(crate) fn pause(length: Duration) {
+    thread::sleep(length);
+}
+
 /// Looks until it is so, but not for ever.
 pub(crate) fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let mut waited = Duration::ZERO;

@@ -17,6 +17,7 @@ mod init;
 mod invalidate;
 mod key;
 mod list;
+mod live;
 mod lock;
 mod pages;
 mod refresh;

@@ -15,7 +15,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::supervised::Supervisor;
 
 /// The daemon that the command line leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Daemon {
     named: Option<PathBuf>,
     autostart: Autostart,

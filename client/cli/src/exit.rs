@@ -33,11 +33,12 @@ pub(crate) enum ExitCode {
     ApiError = 22,
     CannotRun = 126,
     CommandNotFound = 127,
+    Interrupted = 130,
 }
 
 impl ExitCode {
     /// Every code, in order.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -57,6 +58,7 @@ impl ExitCode {
         Self::ApiError,
         Self::CannotRun,
         Self::CommandNotFound,
+        Self::Interrupted,
     ];
 
     /// The number that the shell sees.
@@ -88,6 +90,7 @@ impl ExitCode {
             Self::ApiError => "api: Procurify answered, with another status than 2xx",
             Self::CannotRun => "exec: the command cannot be run",
             Self::CommandNotFound => "exec: the command was not found",
+            Self::Interrupted => "broken off by Ctrl-C; the message says what is there and what is not",
         }
     }
 

@@ -17,10 +17,15 @@ mod demo;
 mod entry;
 mod exit;
 mod http;
+mod interrupt;
+mod overview;
+mod pair;
+mod pasted;
 mod proxy;
 mod records;
 mod report;
 mod say;
+mod screen;
 mod secret_input;
 mod supervised;
 #[cfg_attr(unix, path = "unix.rs")]
