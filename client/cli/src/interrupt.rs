@@ -37,7 +37,7 @@ pub(crate) fn notice_signals() {
         system::before_a_signal_ends_us(|| {
             terminal::restore();
             // Behind `^C`, or a question.
-            say::note("");
+            say::note("\n");
             let _ = failure().tell();
         });
     });

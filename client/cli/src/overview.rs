@@ -36,9 +36,12 @@ impl Look {
 /// All of them, with a header where they are rows.
 pub(crate) fn lines(credentials: &[CredentialStatus], now: DateTime<Utc>, look: Look) -> Vec<String> {
     let rows: Vec<Row> = credentials.iter().map(|status| Row::of(status, now)).collect();
-    let layout = LAYOUTS.iter().filter(|_| look.width >= NARROW).find_map(|layout| layout.fitted(&rows, look.width));
+    let layout = LAYOUTS.iter().filter(|_| look.width >= NARROW).find_map(|layout| {
+        let columns = layout.fitted(&rows, look.width)?;
+        Some((columns, layout.at.unwrap_or(LONG_AT)))
+    });
     match layout {
-        Some(columns) => in_rows(&rows, &columns, look),
+        Some((columns, at)) => in_rows(&rows, &columns, at, look),
         None => stacked(&rows, look),
     }
 }
@@ -62,6 +65,7 @@ struct Row {
     left: Option<f64>,
     ends: String,
     at: String,
+    short_at: String,
     stamp: String,
     next: String,
     description: String,
@@ -85,6 +89,7 @@ impl Row {
             left: token.map(|token| share(token.issued_at, token.expires_at, now)),
             ends: in_words(when::distance),
             at: in_words(|at, _| at.format("%Y-%m-%d %H:%M").to_string()),
+            short_at: in_words(|at, _| at.format("%m-%d %H:%M").to_string()),
             stamp: in_words(|at, _| when::stamp(at)),
             next: status.next_attempt_at.map_or_else(|| "-".to_owned(), |at| when::distance(at, now)),
             description: text::one_line(status.description.as_str()).into_owned(),
@@ -96,7 +101,7 @@ impl Row {
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     bar: usize,
-    has_at: bool,
+    at: Option<fn(&Row) -> &str>,
     has_next: bool,
     /// How much of the descriptions there has to be; `None` where they are left out.
     description: Option<usize>,
@@ -125,7 +130,7 @@ impl Layout {
             state: widest(STATE, |row| row.state),
             bar: self.bar,
             ends: widest(ENDS, |row| &row.ends),
-            at: if self.has_at { widest(AT, |row| &row.at) } else { 0 },
+            at: self.at.map_or(0, |at| widest(AT, at)),
             next: if self.has_next { widest(NEXT, |row| &row.next) } else { 0 },
             description: 0,
         };
@@ -149,7 +154,7 @@ impl Columns {
     }
 }
 
-fn in_rows(rows: &[Row], columns: &Columns, look: Look) -> Vec<String> {
+fn in_rows(rows: &[Row], columns: &Columns, at: fn(&Row) -> &str, look: Look) -> Vec<String> {
     let line = |cells: [(String, Style, usize); 7], life: Option<(String, String)>| {
         let mut line = String::new();
         let mut gap = 0;
@@ -191,7 +196,7 @@ fn in_rows(rows: &[Row], columns: &Columns, look: Look) -> Vec<String> {
             (row.state, row.style),
             ("-", row.style),
             (&row.ends, plain),
-            (&row.at, plain),
+            (at(row), plain),
             (&row.next, plain),
             (&row.description, plain),
         ]);
@@ -270,14 +275,19 @@ const BOLD: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 
 /// From the one that shows most to the one that shows least.
-const LAYOUTS: [Layout; 6] = [
-    Layout { bar: WIDE_BAR, has_at: true, has_next: true, description: Some(usize::MAX) },
-    Layout { bar: WIDE_BAR, has_at: true, has_next: true, description: Some(20) },
-    Layout { bar: WIDE_BAR, has_at: true, has_next: false, description: Some(12) },
-    Layout { bar: NARROW_BAR, has_at: true, has_next: false, description: Some(12) },
-    Layout { bar: NARROW_BAR, has_at: true, has_next: false, description: None },
-    Layout { bar: NARROW_BAR, has_at: false, has_next: false, description: None },
+const LAYOUTS: [Layout; 9] = [
+    Layout { bar: WIDE_BAR, at: Some(LONG_AT), has_next: true, description: Some(usize::MAX) },
+    Layout { bar: WIDE_BAR, at: Some(LONG_AT), has_next: true, description: Some(20) },
+    Layout { bar: WIDE_BAR, at: Some(LONG_AT), has_next: false, description: Some(usize::MAX) },
+    Layout { bar: WIDE_BAR, at: Some(SHORT_AT), has_next: false, description: Some(usize::MAX) },
+    Layout { bar: WIDE_BAR, at: Some(LONG_AT), has_next: false, description: Some(12) },
+    Layout { bar: NARROW_BAR, at: Some(SHORT_AT), has_next: false, description: Some(12) },
+    Layout { bar: WIDE_BAR, at: Some(SHORT_AT), has_next: false, description: None },
+    Layout { bar: NARROW_BAR, at: Some(SHORT_AT), has_next: false, description: None },
+    Layout { bar: NARROW_BAR, at: None, has_next: false, description: None },
 ];
+const LONG_AT: fn(&Row) -> &str = |row| &row.at;
+const SHORT_AT: fn(&Row) -> &str = |row| &row.short_at;
 
 #[cfg(test)]
 mod tests {
@@ -325,34 +335,72 @@ mod tests {
     }
 
     #[test]
-    fn at_120_columns_there_is_everything() {
+    fn at_120_columns_a_description_is_worth_more_than_the_next_request() {
         let expected = "\
-NAME              STATE                  LIFE        TOKEN ENDS      AT (UTC)          NEXT REQUEST    DESCRIPTION
-acme              ok                     ██████████  in 23 h 59 min  2026-11-27 11:59  in 1 h 35 min   nightly report o…";
-        assert_eq!(shown(&some(), 120, true).lines().take(2).collect::<Vec<_>>().join("\n"), expected);
+NAME              STATE                  LIFE        TOKEN ENDS      AT (UTC)     DESCRIPTION
+acme              ok                     ██████████  in 23 h 59 min  11-27 11:59  nightly report of all purchase orders
+globex/reporting  rejected, token valid  █░░░░░░░░░  in 3 h          11-26 15:00
+initech           failing                -           -               -            日本語の説明";
+        assert_eq!(shown(&some(), 120, true), expected);
+    }
+
+    #[test]
+    fn at_160_columns_there_is_everything() {
+        let expected = "\
+NAME     STATE    LIFE        TOKEN ENDS      AT (UTC)          NEXT REQUEST   DESCRIPTION
+acme     ok       ██████████  in 23 h 59 min  2026-11-27 11:59  in 1 h 35 min  nightly report of all purchase orders
+initech  failing  -           -               -                 in 1 h 35 min  日本語の説明";
+        let [acme, _, initech] = some().try_into().unwrap();
+        assert_eq!(shown(&[acme, initech], 160, true), expected);
     }
 
     #[test]
     fn at_80_columns_the_least_important_is_left_out() {
-        let expected = "";
+        let expected = "\
+NAME              STATE                  LIFE        TOKEN ENDS      AT (UTC)
+acme              ok                     ██████████  in 23 h 59 min  11-27 11:59
+globex/reporting  rejected, token valid  █░░░░░░░░░  in 3 h          11-26 15:00
+initech           failing                -           -               -";
         assert_eq!(shown(&some(), 80, true), expected);
+        let expected = "\
+NAME  STATE  LIFE        TOKEN ENDS      AT (UTC)          DESCRIPTION
+acme  ok     ██████████  in 23 h 59 min  2026-11-27 11:59  nightly report of al…";
+        assert_eq!(shown(&some()[..1], 80, true), expected);
     }
 
     #[test]
     fn at_40_columns_one_is_below_the_other() {
-        let expected = "";
+        let expected = "\
+acme  ok
+  ████████████████████  in 23 h 59 min
+  until 2026-11-27T11:59:00Z
+  next request in 1 h 35 min
+  nightly report of all purchase orders
+
+globex/reporting  rejected, token valid
+  ███░░░░░░░░░░░░░░░░░  in 3 h
+  until 2026-11-26T15:00:00Z
+  next request in 1 h 35 min
+
+initech  failing
+  next request in 1 h 35 min
+  日本語の説明";
         assert_eq!(shown(&some(), 40, true), expected);
     }
 
     #[test]
     fn where_there_is_only_ascii_there_is_only_ascii() {
-        let expected = "";
+        let expected = "\
+globex/reporting  rejected, token valid
+  ###.................  in 3 h
+  until 2026-11-26T15:00:00Z
+  next request in 1 h 35 min";
         assert_eq!(shown(&some()[1..2], 40, false), expected);
     }
 
     #[test]
     fn at_no_width_a_line_is_wider_or_a_word_is_broken() {
-        for width in 20..200 {
+        for width in 28..200 {
             let shown = shown(&some(), width, true);
             for word in ["acme", "globex/reporting", "initech"] {
                 assert!(shown.lines().any(|line| line.split_whitespace().next() == Some(word)), "{width}:\n{shown}");

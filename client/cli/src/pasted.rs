@@ -197,6 +197,10 @@ fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 
 /// What stands in a cell, apart from the label.
 fn value(rest: &str) -> Beside<'_> {
+    // Emphasis around a label is short, and dots instead of a secret are many.
+    if rest.trim().chars().count() >= FEWEST_DOTS && rest.trim().chars().all(|c| DOTS.contains(&c)) {
+        return Beside::Value(rest.trim());
+    }
     let mut rest = rest.trim_start_matches(['"', '\'', '*', '`']).trim();
     // `Client Secret (shown once): xyz`.
     if let Some((_, behind)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
@@ -204,13 +208,11 @@ fn value(rest: &str) -> Beside<'_> {
     }
     let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || SEPARATORS.contains(&c));
     let is_around = |c: char| c.is_whitespace() || QUOTES.contains(&c) || matches!(c, ',' | ';');
-    let mut words = rest.split_whitespace().filter(|word| !is_button(word));
+    let is_something = |word: &&str| !is_button(word) && !word.trim_matches(is_around).is_empty();
+    let mut words = rest.split_whitespace().filter(is_something);
     match (words.next(), words.next()) {
         (None, _) => Beside::Nothing,
-        (Some(word), None) => match word.trim_matches(is_around) {
-            "" => Beside::Nothing,
-            word => Beside::Value(word),
-        },
+        (Some(word), None) => Beside::Value(word.trim_matches(is_around)),
         (Some(_), Some(_)) => Beside::Prose,
     }
 }
@@ -224,6 +226,7 @@ fn is_button(word: &str) -> bool {
 const QUOTES: [char; 4] = ['"', '\'', '`', ','];
 const BULLETS: [char; 5] = ['*', '-', '•', '·', '#'];
 const DOTS: [char; 6] = ['•', '*', '●', '·', '∙', '…'];
+const FEWEST_DOTS: usize = 4;
 const SEPARATORS: [char; 9] = [':', '=', '→', '–', '—', '：', '\u{a0}', '"', '\''];
 const BUTTONS: [&str; 9] = ["copy", "copied", "show", "hide", "reveal", "close", "done", "ok", "edit"];
 

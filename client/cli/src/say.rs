@@ -6,12 +6,21 @@ use crossterm::cursor::MoveToColumn;
 use crossterm::terminal::{Clear, ClearType};
 
 use crate::exit::{ExitCode, Failure};
-use crate::{terminal, text};
+use crate::{table, terminal, text};
 
 /// One line on stdout. What was written by others in it must have been through [`text`].
 pub(crate) fn line(line: impl AsRef<str>) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", line.as_ref()).map_err(|error| lost(&error))
+}
+
+/// A sentence on stdout, which goes on below between two words where the terminal is narrow. What was written by others in it must
+/// have been through [`text`].
+pub(crate) fn sentence(sentence: impl AsRef<str>) -> Result<(), Failure> {
+    match terminal::width() {
+        Some(width) => table::folded(sentence.as_ref(), width).into_iter().try_for_each(line),
+        None => line(sentence),
+    }
 }
 
 /// One line with styles on stdout, which are taken out where they are not wanted (`NO_COLOR`, `TERM=dumb`, a pipe).
@@ -35,7 +44,14 @@ pub(crate) fn warning(warning: &str) {
 
 /// Something that a person may like to know, on stderr.
 pub(crate) fn note(note: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{}", text::paragraphs(note));
+    let note = text::paragraphs(note);
+    let mut stderr = anstream::stderr().lock();
+    for line in note.lines() {
+        let lines = if io::stderr().is_terminal() { terminal::fitted(line) } else { vec![line.to_owned()] };
+        for line in lines {
+            let _ = writeln!(stderr, "{line}");
+        }
+    }
 }
 
 /// How far long work has come, on stderr where that is a terminal. One line, written over and taken away at the end: that needs

@@ -88,8 +88,12 @@ impl Screen {
                 }
                 queue!(stdout, Clear(ClearType::UntilNewLine))?;
             }
-            queue!(stdout, MoveTo(0, u16::try_from(lines.len()).unwrap_or(u16::MAX)))?;
-            queue!(stdout, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate)?;
+            // Below a full screen there is nothing, and the cursor would not get there.
+            if lines.len() < Self::size().1 {
+                let below = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+                queue!(stdout, MoveTo(0, below), Clear(ClearType::FromCursorDown))?;
+            }
+            queue!(stdout, EndSynchronizedUpdate)?;
             stdout.flush()
         };
         drawn().map_err(|error| lost(&error))

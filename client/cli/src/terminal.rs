@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::editor::Shown;
 use self::editor::{Editor, Step};
 use crate::exit::{ExitCode, Failure};
-use crate::{interrupt, system};
+use crate::{interrupt, system, table, text};
 
 /// Whether there is somebody to ask.
 pub(crate) fn is_interactive() -> bool {
@@ -77,7 +77,7 @@ impl Dialog {
 
     /// Asks, and takes a line, or the lines that were pasted together.
     pub(crate) fn ask(&mut self, question: &str, shown: Shown) -> Result<Zeroizing<String>, Failure> {
-        self.write(question)?;
+        self.write(&format!("{} ", fitted(question).join("\r\n")))?;
         let mut editor = Editor::new(shown);
         let mut chunk = Zeroizing::new([0_u8; 1024]);
         loop {
@@ -115,7 +115,9 @@ impl Dialog {
 
     /// Says something between two questions.
     pub(crate) fn note(&mut self, note: &str) -> Result<(), Failure> {
-        self.write(&format!("{}\r\n", crate::text::paragraphs(note).replace('\n', "\r\n")))
+        let note = text::paragraphs(note);
+        let lines: String = note.lines().flat_map(fitted).map(|line| format!("{line}\r\n")).collect();
+        self.write(&lines)
     }
 
     fn unanswered(&mut self) -> Failure {
@@ -134,6 +136,15 @@ impl Drop for Dialog {
         tell(&mut self.screen, self.is_capable, MarksOfPaste(false));
         restore();
     }
+}
+
+/// A text as lines that fit the terminal, parted between words.
+pub(crate) fn fitted(text: &str) -> Vec<String> {
+    let width = match crossterm::terminal::size() {
+        Ok((width, _)) if width > 0 => usize::from(width),
+        _ => usize::MAX,
+    };
+    table::folded(text, width)
 }
 
 /// Makes the terminal what it was before anybody was asked.

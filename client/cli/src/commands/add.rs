@@ -18,7 +18,7 @@ use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::http::Api;
 use crate::pair::{self, Questions};
-use crate::{clock, interrupt, say, table, terminal, text, when};
+use crate::{clock, interrupt, say, terminal, text, when};
 
 pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     pair::must_not_be_asked_for(args.client_id.as_ref(), &args.secret)?;
@@ -40,7 +40,7 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
 
     if is_first {
         interrupt::so_far("a vault was just being made; nothing is in it", &again);
-        say::line("There is no vault yet, so one is made with a key file.")?;
+        say::sentence("There is no vault yet, so one is made with a key file.")?;
         Vault::make_with_key_file(&mut client)?.announce(true)?;
     }
     let look = format!("procurify-token status {name}");
@@ -49,11 +49,11 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     interrupt::so_far(format!("{name} is stored durably, and is tried in the background"), &look);
     say::line(format!("{name} is stored durably in the vault."))?;
     if no_try {
-        say::line(format!("It is tried in the background; what came of it: {look}"))?;
+        say::sentence(format!("It is tried in the background; what came of it: {look}"))?;
     } else {
         let outcome = works(&mut client, &status, &name);
         if outcome.is_err() && is_first {
-            say::line(init::NO_CODE_YET)?;
+            say::sentence(init::NO_CODE_YET)?;
         }
         outcome?;
     }
@@ -148,7 +148,7 @@ fn credential(
 /// Tries it, and says what came of that.
 fn works(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> Result<(), Failure> {
     let grant = tried(client, name)?;
-    say::line(format!(
+    say::sentence(format!(
         "Procurify accepts it: token {}, until {}",
         grant.token.fingerprint(),
         when::stamp_and_distance(grant.token.expires_at(), clock::now())
@@ -158,15 +158,22 @@ fn works(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> R
 
 /// What a person wants to type next.
 fn what_next(name: &CredentialName, base_url: &BaseUrl) -> Result<(), Failure> {
-    say::line("")?;
-    table::facts([
+    let lines = [
         ("in a script", format!("TOKEN=$(procurify-token get {name})")),
         (
             "with curl",
             format!("procurify-token get {name} --header | curl -sS -H @- {base_url}/api/v3/vendors/"),
         ),
         ("as a service", "procurify-token service install".to_owned()),
-    ])
+    ];
+    say::line("")?;
+    // Never folded: each is to be copied.
+    let widest = lines.iter().map(|(_, line)| line.len() + BESIDE).max().unwrap_or(0);
+    let is_narrow = terminal::width().is_some_and(|width| width < widest);
+    lines.into_iter().try_for_each(|(what, line)| {
+        let what = format!("{what}:");
+        say::line(if is_narrow { format!("{what}\n  {line}") } else { format!("{what:BESIDE$}{line}") })
+    })
 }
 
 fn tried(client: &mut Client, name: &CredentialName) -> Result<TokenGrant, Failure> {
@@ -254,6 +261,8 @@ impl User {
 
 const WHERE_IT_IS: &str = "Settings > Integrations > API > Create Application.\nPaste the whole dialog at any question, or answer \
      one after the other. Ctrl-C leaves everything as it is.";
+/// How wide the names of the next steps are.
+const BESIDE: usize = 14;
 const USERS_ME: &str = "/api/v3/users/me/";
 const SUPERUSER: &str = "superuser";
 const LARGEST_USER: u64 = 1024 * 1024;

@@ -29,7 +29,7 @@ pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
         )?;
     }
     if wants_code && !may_have_code {
-        say::line(NO_CODE)?;
+        say::sentence(NO_CODE)?;
     }
     say::line("Next: procurify-token add DOMAIN")
 }
@@ -67,11 +67,11 @@ impl Vault {
         say::line(format!("The vault is {}", text::one_line(&self.path)))?;
         if let Some(key_file) = &self.key_file {
             say::line(format!("Its key is   {}", text::one_line(key_file)))?;
-            say::line(
+            say::sentence(
                 "Back up both, in different places: together they open every client secret, alone neither does.",
             )?;
         } else {
-            say::line("Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.")?;
+            say::sentence("Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.")?;
         }
         match &self.recovery_code {
             Some(code) => key::hand_over(code, confirm).map_err(|failure| {
@@ -89,11 +89,11 @@ impl Vault {
 /// the vault again: a code that nobody has written down would only seem to be of use.
 pub(super) fn offer_recovery_code(client: &mut Client) -> Result<(), Failure> {
     if !key::may_confirm() {
-        return say::line(NO_CODE);
+        return say::sentence(NO_CODE);
     }
     let question = "A recovery code on paper opens the vault when its key file is lost. Make one now? [Y/n] ";
     if !matches!(terminal::ask(question)?.to_ascii_lowercase().as_str(), "" | "y" | "yes") {
-        return say::line(NO_CODE_YET);
+        return say::sentence(NO_CODE_YET);
     }
     let (proof, slot) = (UnlockWith::Unattended, NewSlot::RecoveryCode);
     let request = Request::AddSlot { proof, slot, description: Description::default() };
@@ -111,7 +111,7 @@ pub(super) fn offer_recovery_code(client: &mut Client) -> Result<(), Failure> {
             .while_doing("the recovery code was not typed back, and is still one")
             .hint(format!("procurify-token slot remove {id} makes it worthless")));
     }
-    say::line(NOT_TYPED_BACK)?;
+    say::sentence(NOT_TYPED_BACK)?;
     outcome.map(|_| ())
 }
 

@@ -25,9 +25,10 @@ pub(super) fn offer(code: &RecoveryCode) -> Result<bool, Failure> {
 }
 
 fn typed_back(code: &RecoveryCode, question: &str, must_be: bool) -> Result<bool, Failure> {
+    let sentence = "This recovery code opens the vault when everything else is lost. Write it on paper; it is not shown again.";
     terminal::show(&format!(
-        "\nThis recovery code opens the vault when everything else is lost. Write it on paper; it is not shown again.\n\n    \
-         {}\n\n",
+        "\n{}\n\n    {}\n\n",
+        terminal::fitted(sentence).join("\n"),
         bearer::recovery_code(code)
     ))?;
     loop {

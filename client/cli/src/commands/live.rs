@@ -84,17 +84,18 @@ fn follow(daemon: &Daemon, name: Option<&CredentialName>, client: Client, to: &S
             Ok(connected) => Seen::now(client.insert(connected), name),
             Err(failure) => Err(failure),
         };
-        let event = match seen {
-            Ok(seen) => Event::Seen(Box::new(seen)),
+        let (event, pause) = match seen {
+            // What takes long is asked less often.
+            Ok(seen) => (Event::Seen(Box::new(seen)), SECOND.max(took() * 10)),
             Err(failure) => {
                 client = None;
-                Event::Lost(failure.message())
+                (Event::Lost(failure.message()), SECOND)
             }
         };
         if to.send(event).is_err() {
             return;
         }
-        clock::pause(SECOND.max(took() * 10));
+        clock::pause(pause);
     }
 }
 
@@ -143,11 +144,12 @@ impl Live {
         self.first_line = self.first_line.min(body.len().saturating_sub(room));
         let hidden = body.len().saturating_sub(room);
         let shown: Vec<String> = body.into_iter().skip(self.first_line).take(room).collect();
+        let time = now.format("%H:%M:%SZ");
         let keys = match hidden {
-            0 => format!("{}  q quits", when::stamp(now)),
-            _ => format!("{}  q quits, j and k scroll ({hidden} more)", when::stamp(now)),
+            0 => format!("{time}, q quits"),
+            _ => format!("{time}, q quits, j/k scroll, {hidden} more"),
         };
-        below.extend(styled(&table::cut(&keys, width), width.max(keys.len()), FAINT));
+        below.push(format!("{FAINT}{}{FAINT:#}", table::cut(&keys, width)));
         let mut lines = [above, shown].concat();
         lines.resize(height.saturating_sub(below.len()), String::new());
         lines.extend(below);
@@ -197,8 +199,8 @@ impl Live {
         let silent = now - self.seen.at;
         if let Some((since, reason)) = &self.lost {
             let reason = text::one_line(reason);
-            let since = when::distance(*since, now);
-            news.push((format!("The daemon is not to be seen since {since}: {reason}. Trying again."), BAD));
+            let gone = when::span((now - *since).to_std().unwrap_or_default());
+            news.push((format!("The daemon has been gone for {gone}: {reason}. Trying again each second."), BAD));
         } else if silent.to_std().is_ok_and(|silent| silent > PATIENCE) {
             let silent = when::span(silent.to_std().unwrap_or_default());
             news.push((format!("The daemon has not answered for {silent}."), BAD));
@@ -233,3 +235,104 @@ const BOLD: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+    use procurify_token_protocol::{MemoryProtection, Sandbox};
+
+    fn seen(names: &[&str], pid: u32) -> Seen {
+        let credentials = names.iter().map(|name| CredentialStatus {
+            name: name.parse().unwrap(),
+            ..report::tests::status()
+        });
+        let status = DaemonStatus {
+            version: "0.1.0".into(),
+            pid,
+            started_at: DateTime::UNIX_EPOCH,
+            vault: VaultState::Open,
+            vault_path: "/vault".into(),
+            credentials: 2,
+            with_token: 1,
+            extra_ca: None,
+            memory: MemoryProtection::Secret,
+            core_dumps_forbidden: true,
+            sandbox: Sandbox::Full,
+            warnings: vec!["the clock is wrong by more than a little: timedatectl".into()],
+        };
+        Seen { at: DateTime::UNIX_EPOCH, status, credentials: credentials.collect(), is_one: false }
+    }
+
+    fn shown(live: &mut Live, seconds: i64, width: usize, height: usize) -> String {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
+        let lines = live.lines(now, Look { width, has_blocks: false }, height);
+        assert_eq!(lines.len(), height);
+        let plain = lines.iter().map(|line| anstream::adapter::strip_str(line).to_string());
+        plain.inspect(|line| assert!(line.chars().count() <= width, "{line:?} is too wide")).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_screen_of_80_columns() {
+        let expected = "\
+procurify-tokend 0.1.0, pid 7, vault open, 1 of 2 credentials with a valid token
+warning: the clock is wrong by more than a little: timedatectl
+
+NAME    STATE  LIFE        TOKEN ENDS      AT (UTC)          DESCRIPTION
+acme    ok     ##########  in 23 h 59 min  1970-01-02 00:00  nightly
+globex  ok     ##########  in 23 h 59 min  1970-01-02 00:00  nightly
+
+00:00:01Z, q quits";
+        assert_eq!(shown(&mut Live::of(seen(&["acme", "globex"], 7)), 1, 80, 8), expected);
+    }
+
+    #[test]
+    fn a_screen_of_40_columns_and_too_few_lines_can_be_scrolled() {
+        let above = "\
+procurify-tokend 0.1.0, pid 7, vault
+open, 1 of 2 credentials with a valid
+token
+warning: the clock is wrong by more than
+a little: timedatectl
+";
+        let first = "
+acme  ok
+  ####################  in 23 h 59 min
+  until 1970-01-02T00:00:00Z
+00:00:01Z, q quits, j/k scroll, 6 more";
+        let last = "
+  ####################  in 23 h 59 min
+  until 1970-01-02T00:00:00Z
+  nightly
+00:00:01Z, q quits, j/k scroll, 6 more";
+        let mut live = Live::of(seen(&["acme", "globex"], 7));
+        assert_eq!(shown(&mut live, 1, 40, 10), format!("{above}{first}"));
+        live.scroll(100);
+        assert_eq!(shown(&mut live, 1, 40, 10), format!("{above}{last}"));
+        live.scroll(-100);
+        assert_eq!(shown(&mut live, 1, 40, 10), format!("{above}{first}"));
+    }
+
+    #[test]
+    fn a_daemon_that_has_gone_and_one_that_has_come_back_are_told() {
+        let mut live = Live::of(seen(&["acme"], 7));
+        live.loses("no daemon".into(), DateTime::UNIX_EPOCH + TimeDelta::seconds(1));
+        live.loses("no daemon at all".into(), DateTime::UNIX_EPOCH + TimeDelta::seconds(2));
+        let screen = shown(&mut live, 4, 120, 12);
+        assert!(screen.contains("The daemon has been gone for 3 s: no daemon at all. Trying again"), "{screen}");
+        live.sees(Seen { at: DateTime::UNIX_EPOCH + TimeDelta::seconds(5), ..seen(&["acme"], 8) });
+        let screen = shown(&mut live, 6, 120, 12);
+        assert!(!screen.contains("gone") && screen.contains("restarted at 1970-01-01T00:00:00Z: pid 8, before 7."), "{screen}");
+        let screen = shown(&mut live, 15, 120, 12);
+        assert!(screen.contains("The daemon has not answered for 10 s."), "{screen}");
+    }
+
+    #[test]
+    fn no_screen_is_too_small() {
+        for (width, height) in [(1, 1), (5, 2), (20, 3), (200, 1)] {
+            let mut live = Live::of(seen(&["acme", "globex"], 7));
+            live.loses("no daemon".into(), DateTime::UNIX_EPOCH);
+            assert_eq!(live.lines(DateTime::UNIX_EPOCH, Look { width, has_blocks: true }, height).len(), height);
+        }
+    }
+}
