@@ -38,7 +38,12 @@ pub struct Screen {
 
 impl Terminal {
     /// Types `procurify-token` with these words at a terminal of so many columns and rows, with more in its environment.
-    pub fn open(home: &Home, words: &[&str], (columns, rows): (u16, u16), environment: &[(&str, &str)]) -> Self {
+    pub fn open(
+        home: &Home,
+        words: &[&str],
+        (columns, rows): (u16, u16),
+        environment: &[(&str, &str)],
+    ) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         let master = openpt(flags).expect("a pseudo-terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("the pseudo-terminal is ours");

@@ -17,7 +17,9 @@ fn one_command_makes_everything_and_says_what_is_next() {
     terminal.types("wrong\r").shows("Once more:").shows("Type it back").types(&format!("{code}\r"));
     terminal.shows("The recovery code is right.");
     terminal.shows("TOKEN=$(procurify-token get acme)");
-    terminal.shows("procurify-token get acme --header | curl -sS -H @- https://acme.procurify.com/api/v3/vendors/");
+    terminal.shows(
+        "procurify-token get acme --header | curl -sS -H @- https://acme.procurify.com/api/v3/vendors/",
+    );
     terminal.shows("procurify-token service install");
     let screen = ended(&mut terminal, 0);
     assert!(!screen.text.contains(SECRET), "the secret is on the screen: {}", screen.text);
@@ -31,7 +33,10 @@ fn one_command_makes_everything_and_says_what_is_next() {
 fn who_answers_one_after_the_other_is_asked_for_the_domain_too() {
     let home = Home::new(&["acme"]);
     let mut terminal = add(&home, &[]);
-    terminal.shows("Domain, or the address of any of its pages: ").types("not a domain\r").shows("Once more:");
+    terminal
+        .shows("Domain, or the address of any of its pages: ")
+        .types("not a domain\r")
+        .shows("Once more:");
     terminal.shows("pages: ").types("acme.procurify.com\r");
     terminal.shows("Description (may be empty): ").types("nightly\r");
     terminal.shows("Client id: ").types("sandbox-acmf\x7fe\r");
@@ -70,9 +75,15 @@ fn ctrl_c_at_any_question_leaves_nothing() {
         }
         terminal.shows(at).types("half\x03");
         let screen = ended(&mut terminal, 130);
-        let said = if before.is_empty() { "nothing was changed" } else { "nothing was stored, and no vault was made" };
+        let said = if before.is_empty() {
+            "nothing was changed"
+        } else {
+            "nothing was stored, and no vault was made"
+        };
         assert!(screen.text.contains(said), "at {at:?}: {}", screen.text);
-        assert!(!home.data_folder().join("vault").exists() && !home.config_folder().join("vault.key").exists());
+        assert!(
+            !home.data_folder().join("vault").exists() && !home.config_folder().join("vault.key").exists()
+        );
     }
 }
 
@@ -82,7 +93,11 @@ fn ctrl_c_at_the_recovery_code_leaves_everything_but_the_code() {
     let mut terminal = stored(&home, "acme");
     terminal.types("\x03");
     let screen = ended(&mut terminal, 130);
-    assert!(screen.text.contains("acme is stored durably; the vault has no recovery code"), "{}", screen.text);
+    assert!(
+        screen.text.contains("acme is stored durably; the vault has no recovery code"),
+        "{}",
+        screen.text
+    );
     home.command(["get", "acme"]).run().succeeds();
 
     let home = Home::new(&["acme"]);
@@ -132,10 +147,18 @@ fn where_nobody_can_be_asked_it_is_said_what_is_missing() {
     let started = |words: &[&str], stdin: &str| {
         home.command(words).env_remove("PROCURIFY_TOKEN_AUTOSTART").stdin(stdin).run()
     };
-    started(&["add"], "").fails_with(2).saying(&["nobody can be asked for the client id and the client secret"]);
-    started(&["add", "--secret-stdin", "--client-id", "x"], "y").fails_with(2).saying(&["for the domain", "add DOMAIN"]);
-    started(&["add", "acme"], "").fails_with(2).saying(&["the client id and the client secret", "--secret-stdin"]);
-    started(&["add", "acme", "--client-id", "x"], "").fails_with(2).saying(&["for the client secret", "--secret-file"]);
+    started(&["add"], "")
+        .fails_with(2)
+        .saying(&["nobody can be asked for the client id and the client secret"]);
+    started(&["add", "--secret-stdin", "--client-id", "x"], "y")
+        .fails_with(2)
+        .saying(&["for the domain", "add DOMAIN"]);
+    started(&["add", "acme"], "")
+        .fails_with(2)
+        .saying(&["the client id and the client secret", "--secret-stdin"]);
+    started(&["add", "acme", "--client-id", "x"], "")
+        .fails_with(2)
+        .saying(&["for the client secret", "--secret-file"]);
     assert!(home.processes().is_empty(), "no daemon was started for that");
     started(&["add", "acme", "--secret-stdin"], "s3cret").fails_with(2).saying(&["the client id is missing"]);
     assert!(!home.data_folder().join("vault").exists());
@@ -150,8 +173,16 @@ fn a_page_of_somebody_else_or_with_a_hidden_secret_is_not_taken() {
     let mut terminal = add(&home, &["acme"]);
     let theirs = format!("https://globex.procurify.com/#/settings\n{PAGE}");
     terminal.shows("empty): ").types(&pasted(&theirs)).shows("is of globex, and this is about acme");
-    terminal.shows("empty): ").types(&pasted(&PAGE.replace(SECRET, "••••••••"))).shows("hidden in what was pasted");
-    terminal.shows("empty): ").types(&pasted(PAGE)).shows("acme is stored durably").shows("[Y/n] ").types("n\r");
+    terminal
+        .shows("empty): ")
+        .types(&pasted(&PAGE.replace(SECRET, "••••••••")))
+        .shows("hidden in what was pasted");
+    terminal
+        .shows("empty): ")
+        .types(&pasted(PAGE))
+        .shows("acme is stored durably")
+        .shows("[Y/n] ")
+        .types("n\r");
     ended(&mut terminal, 0);
     home.command(["get", "acme"]).run().succeeds();
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use procurify_token_tests::{Home, Screen, Terminal, credential};
 use procurify_token_protocol::{Description, NewCredential};
+use procurify_token_tests::{Home, Screen, Terminal, credential};
 use rustix::process::Signal;
 
 #[test]
@@ -37,11 +37,19 @@ fn a_table_is_never_wider_than_the_terminal() {
         }
     }
     let screen = looked(&home, &["list"], 0, &[]);
-    assert!(screen.text.contains("NEXT REQUEST"), "a terminal of no width is as wide as it needs to be: {}", screen.text);
+    assert!(
+        screen.text.contains("NEXT REQUEST"),
+        "a terminal of no width is as wide as it needs to be: {}",
+        screen.text
+    );
     for words in [&["status"][..], &["status", "acme"]] {
         let screen = looked(&home, words, 40, &[]);
         let long = |line: &&str| line.chars().count() > 40 && line.trim().contains(' ');
-        assert_eq!(plain(&screen).lines().find(long), None, "{words:?}: only what has no space in it is longer");
+        assert_eq!(
+            plain(&screen).lines().find(long),
+            None,
+            "{words:?}: only what has no space in it is longer"
+        );
     }
 }
 
@@ -102,7 +110,10 @@ fn the_live_view_leaves_the_terminal_as_it_was_however_it_ends() {
 #[test]
 fn a_live_view_needs_a_terminal_and_a_daemon_to_begin_with() {
     let home = home();
-    home.command(["status", "--watch"]).run().fails_with(2).saying(&["not a terminal", "procurify-token watch NAME"]);
+    home.command(["status", "--watch"])
+        .run()
+        .fails_with(2)
+        .saying(&["not a terminal", "procurify-token watch NAME"]);
     home.command(["status", "--watch", "--json"]).run().fails_with(2);
     let dumb = looked(&home, &["status", "--watch"], 80, &[("TERM", "dumb")]);
     assert!(dumb.code == Some(2) && dumb.text.contains("cannot be drawn on"), "{dumb:?}");
@@ -158,7 +169,11 @@ fn plain(screen: &Screen) -> String {
 fn left(screen: &Screen, code: Option<i32>, signal: Option<Signal>) {
     assert_eq!((screen.code, screen.signal), (code, signal.map(Signal::as_raw)), "{}", screen.text);
     let (entered, gone) = (screen.text.rfind(ENTERED), screen.text.rfind(LEFT));
-    assert!(gone > entered && screen.text.ends_with(SHOWN), "the terminal is not given back: {:?}", screen.text);
+    assert!(
+        gone > entered && screen.text.ends_with(SHOWN),
+        "the terminal is not given back: {:?}",
+        screen.text
+    );
     assert!(screen.echoes);
 }
 

@@ -48,6 +48,11 @@ impl Daemon {
         })
     }
 
+    /// The same for who comes again in a moment: whoever is not there is not waited for.
+    pub(crate) fn glance(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.options().patience(Duration::ZERO).deadline(GLANCE))?)
+    }
+
     /// The socket that was named, if one was.
     pub(crate) fn named_socket(&self) -> Option<&Path> {
         self.named.as_deref()
@@ -165,5 +170,7 @@ fn has_left(error: &Error) -> bool {
     }
 }
 
+/// How long an answer may take that is asked for again and again.
+const GLANCE: Duration = Duration::from_secs(10);
 /// For a daemon that somebody else starts again at this moment.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -16,7 +16,8 @@ struct SoFar {
 
 /// Says how far things have come.
 pub(crate) fn so_far(what: impl Into<String>, next: impl Into<String>) {
-    *SO_FAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(SoFar { what: what.into(), next: next.into() });
+    *SO_FAR.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(SoFar { what: what.into(), next: next.into() });
 }
 
 /// That somebody broke it off.

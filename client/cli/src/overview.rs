@@ -22,9 +22,9 @@ pub(crate) struct Look {
 impl Look {
     /// What the environment says of a terminal of so many columns.
     pub(crate) fn of_terminal(width: usize) -> Self {
-        let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| {
-            std::env::var(name).ok().filter(|value| !value.is_empty())
-        });
+        let said = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
         let is_utf8 = said.is_some_and(|locale| {
             let locale = locale.to_ascii_lowercase();
             locale.contains("utf-8") || locale.contains("utf8")
@@ -158,7 +158,9 @@ fn in_rows(rows: &[Row], columns: &Columns, at: fn(&Row) -> &str, look: Look) ->
     let line = |cells: [(String, Style, usize); 7], life: Option<(String, String)>| {
         let mut line = String::new();
         let mut gap = 0;
-        for (at, (cell, style, width)) in cells.into_iter().enumerate().filter(|(_, (_, _, width))| *width > 0) {
+        for (at, (cell, style, width)) in
+            cells.into_iter().enumerate().filter(|(_, (_, _, width))| *width > 0)
+        {
             line.push_str(&" ".repeat(gap));
             match (at, &life) {
                 (BAR_CELL, Some((filled, rest))) => {
@@ -202,7 +204,10 @@ fn in_rows(rows: &[Row], columns: &Columns, at: fn(&Row) -> &str, look: Look) ->
         ]);
         line(cells, row.left.map(|left| bar(left, columns.bar, look)))
     };
-    std::iter::once(line(header, None)).chain(rows.iter().map(row)).map(|line| line.trim_end().to_owned()).collect()
+    std::iter::once(line(header, None))
+        .chain(rows.iter().map(row))
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 fn stacked(rows: &[Row], look: Look) -> Vec<String> {
@@ -403,7 +408,10 @@ globex/reporting  rejected, token valid
         for width in 28..200 {
             let shown = shown(&some(), width, true);
             for word in ["acme", "globex/reporting", "initech"] {
-                assert!(shown.lines().any(|line| line.split_whitespace().next() == Some(word)), "{width}:\n{shown}");
+                assert!(
+                    shown.lines().any(|line| line.split_whitespace().next() == Some(word)),
+                    "{width}:\n{shown}"
+                );
             }
         }
     }
@@ -414,8 +422,15 @@ globex/reporting  rejected, token valid
         assert_eq!(bar(1.0, 10, look), ("##########".to_owned(), String::new()));
         assert_eq!(bar(0.5, 10, look), ("#####".to_owned(), ".....".to_owned()));
         assert_eq!(bar(0.001, 10, look), ("#".to_owned(), ".........".to_owned()));
-        assert_eq!(share(noon(), noon() + TimeDelta::hours(24), noon() + TimeDelta::hours(18)).to_bits(), 0.25_f64.to_bits());
-        assert_eq!(share(noon(), noon(), noon()).to_bits(), 1.0_f64.to_bits(), "of no life there is none to share");
+        assert_eq!(
+            share(noon(), noon() + TimeDelta::hours(24), noon() + TimeDelta::hours(18)).to_bits(),
+            0.25_f64.to_bits()
+        );
+        assert_eq!(
+            share(noon(), noon(), noon()).to_bits(),
+            1.0_f64.to_bits(),
+            "of no life there is none to share"
+        );
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::secret_input;
 use crate::terminal::{self, Dialog, Shown};
 
 /// Refuses early what would have to be typed where nobody can, and what is no file.
-pub(crate) fn must_not_be_asked_for(client_id: Option<&ClientId>, secret: &SecretArgs) -> Result<(), Failure> {
+pub(crate) fn must_not_be_asked_for(
+    client_id: Option<&ClientId>,
+    secret: &SecretArgs,
+) -> Result<(), Failure> {
     secret_input::must_be_readable(secret)?;
     if terminal::is_interactive() || secret.is_given() {
         return Ok(());
@@ -100,7 +103,8 @@ impl Questions {
     pub(crate) fn name(&mut self) -> Result<CredentialName, Failure> {
         let from_page = |page: &mut Page| page.domain().cloned().map(CredentialName::from);
         let question = "Domain, or the address of any of its pages: ";
-        let name = self.answered(question, Shown::Plain, from_page, CredentialName::from_pasted)?.into_inner();
+        let name =
+            self.answered(question, Shown::Plain, from_page, CredentialName::from_pasted)?.into_inner();
         self.domain = Some(name.domain());
         Ok(name)
     }
@@ -113,7 +117,9 @@ impl Questions {
 
     /// The public half.
     pub(crate) fn client_id(&mut self) -> Result<ClientId, Failure> {
-        let answer = self.answered("Client id: ", Shown::Plain, Page::take_client_id, |text| text.trim().parse::<ClientId>())?;
+        let answer = self.answered("Client id: ", Shown::Plain, Page::take_client_id, |text| {
+            text.trim().parse::<ClientId>()
+        })?;
         if let Answer::Pasted(client_id) = &answer {
             self.note(&format!("Client id: {} (pasted)", client_id.as_str()))?;
         }

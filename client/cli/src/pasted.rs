@@ -66,7 +66,8 @@ impl Page {
                     }
                 }
                 None => {
-                    if let (Some(label), Beside::Value(value)) = (self.awaited.front().copied(), value(cell)) {
+                    if let (Some(label), Beside::Value(value)) = (self.awaited.front().copied(), value(cell))
+                    {
                         self.awaited.pop_front();
                         self.believe(label, value)?;
                     }
@@ -119,7 +120,8 @@ impl Page {
                 self.client_id = Some(id);
             }
             Label::Secret => {
-                let secret = ClientSecret::new(&value.into()).map_err(|_| PageError::Broken("client secret"))?;
+                let secret =
+                    ClientSecret::new(&value.into()).map_err(|_| PageError::Broken("client secret"))?;
                 if self.client_secret.is_some() && *self.secret_text != value {
                     return Err(PageError::Several("client secret"));
                 }
@@ -133,8 +135,9 @@ impl Page {
     fn note_domain(&mut self, cell: &str) {
         if self.domain.is_none() {
             let words = cell.split(|c: char| c.is_whitespace() || QUOTES.contains(&c));
-            self.domain =
-                words.filter(|word| word.contains(".procurify.com")).find_map(|word| Domain::from_pasted(word).ok());
+            self.domain = words
+                .filter(|word| word.contains(".procurify.com"))
+                .find_map(|word| Domain::from_pasted(word).ok());
         }
     }
 }
@@ -163,7 +166,8 @@ fn cells(line: &str) -> impl Iterator<Item = &str> {
 fn labels_in(text: &str) -> impl Iterator<Item = usize> {
     let mut before = None;
     text.char_indices().filter_map(move |(at, c)| {
-        let begins_word = before.replace(c).is_none_or(|before: char| !before.is_alphanumeric() && before != '_');
+        let begins_word =
+            before.replace(c).is_none_or(|before: char| !before.is_alphanumeric() && before != '_');
         // `PROCURIFY_CLIENT_ID=`, too.
         let is_label = label(&text[at..]).is_some();
         (is_label && (begins_word || text[..at].ends_with('_'))).then_some(at)
@@ -172,7 +176,8 @@ fn labels_in(text: &str) -> impl Iterator<Item = usize> {
 
 /// The label that a cell begins with, and what stands behind it.
 fn labelled(cell: &str) -> Option<(Label, &str)> {
-    let cell = cell.trim_start_matches(|c: char| c.is_whitespace() || QUOTES.contains(&c) || BULLETS.contains(&c));
+    let cell =
+        cell.trim_start_matches(|c: char| c.is_whitespace() || QUOTES.contains(&c) || BULLETS.contains(&c));
     let cell = cell.strip_prefix("export ").unwrap_or(cell);
     let behind_prefix = cell.strip_prefix("PROCURIFY_").or_else(|| cell.strip_prefix("procurify_"));
     label(behind_prefix.unwrap_or(cell))
@@ -186,7 +191,8 @@ fn label(text: &str) -> Option<(Label, &str)> {
         (None, Some(rest)) => (Label::Secret, rest),
         (None, None) => return None,
     };
-    let is_whole = rest.chars().next().is_none_or(|next| !next.is_alphanumeric() && !matches!(next, '_' | '-'));
+    let is_whole =
+        rest.chars().next().is_none_or(|next| !next.is_alphanumeric() && !matches!(next, '_' | '-'));
     is_whole.then_some((label, rest))
 }
 
@@ -239,7 +245,10 @@ mod tests {
     fn found(text: &str) -> Result<(Option<String>, Option<String>), PageError> {
         let mut page = Page::default();
         page.take(text)?;
-        Ok((page.client_id.map(|id| id.as_str().to_owned()), page.client_secret.map(|_| page.secret_text.to_string())))
+        Ok((
+            page.client_id.map(|id| id.as_str().to_owned()),
+            page.client_secret.map(|_| page.secret_text.to_string()),
+        ))
     }
 
     #[rstest]
@@ -268,7 +277,9 @@ mod tests {
     #[case::with_a_warning(
         "Make sure to copy your Client Secret now. You won't be able to see it again!\nClient ID\nabc\nClient Secret\nxyz"
     )]
-    #[case::with_a_warning_behind("Client ID: abc\nClient Secret: xyz\nClient Secret will only be shown once.")]
+    #[case::with_a_warning_behind(
+        "Client ID: abc\nClient Secret: xyz\nClient Secret will only be shown once."
+    )]
     #[case::twice_the_same("Client ID: abc\nClient Secret: xyz\nClient ID: abc\nClient Secret: xyz")]
     fn both_are_found_in(#[case] page: &str) {
         assert!(has_label(page));
@@ -293,7 +304,10 @@ mod tests {
     #[rstest]
     #[case::dots("Client ID abc\nClient Secret ••••••••", PageError::Hidden)]
     #[case::stars("Client ID abc\nClient Secret\n********", PageError::Hidden)]
-    #[case::two_applications("Client ID: a\nClient Secret: x\nClient ID: b\nClient Secret: y", PageError::Several("client id"))]
+    #[case::two_applications(
+        "Client ID: a\nClient Secret: x\nClient ID: b\nClient Secret: y",
+        PageError::Several("client id")
+    )]
     #[case::two_secrets("Client Secret: x\nClient Secret: y", PageError::Several("client secret"))]
     #[case::no_id("Client ID: äöü", PageError::Broken("client id"))]
     fn what_is_doubtful_is_refused(#[case] page: &str, #[case] error: PageError) {

@@ -8,8 +8,8 @@ use std::sync::mpsc::Sender;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
-    disable_raw_mode, enable_raw_mode, size,
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
 
@@ -62,7 +62,8 @@ impl Screen {
             std::process::exit(PANICKED);
         }));
         enable_raw_mode().map_err(|error| lost(&error))?;
-        let screen = Self { is_styled: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never };
+        let screen =
+            Self { is_styled: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never };
         execute!(io::stdout(), EnterAlternateScreen, Hide).map_err(|error| lost(&error))?;
         Ok(screen)
     }

@@ -41,7 +41,8 @@ pub(crate) fn plain<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> Result<(), Failure> {
     say::line(header.join("\t"))?;
-    rows.into_iter().try_for_each(|row| say::line(row.map(|cell| text::one_line(&cell).into_owned()).join("\t")))
+    rows.into_iter()
+        .try_for_each(|row| say::line(row.map(|cell| text::one_line(&cell).into_owned()).join("\t")))
 }
 
 /// Prints names and what they stand for; empty ones are left out.
@@ -146,8 +147,11 @@ mod tests {
 
     #[test]
     fn facts_are_beside_their_names_or_below_them() {
-        let facts =
-            [("name", "acme".to_owned()), ("none", String::new()), ("what to do", "one two three four".to_owned())];
+        let facts = [
+            ("name", "acme".to_owned()),
+            ("none", String::new()),
+            ("what to do", "one two three four".to_owned()),
+        ];
         assert_eq!(fact_lines(&facts, None), ["name:       acme", "what to do: one two three four"]);
         assert_eq!(fact_lines(&facts, Some(70)), ["name:       acme", "what to do: one two three four"]);
         assert_eq!(fact_lines(&facts, Some(20)), ["name: acme", "what to do:", "  one two three four"]);

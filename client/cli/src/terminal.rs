@@ -37,7 +37,11 @@ pub(crate) fn width() -> Option<usize> {
 /// Whether the terminal can do more than write one line after the other.
 pub(crate) fn is_capable() -> bool {
     let kind = std::env::var_os("TERM");
-    if cfg!(windows) { kind.is_none_or(|kind| kind != "dumb") } else { kind.is_some_and(|kind| kind != "dumb") }
+    if cfg!(windows) {
+        kind.is_none_or(|kind| kind != "dumb")
+    } else {
+        kind.is_some_and(|kind| kind != "dumb")
+    }
 }
 
 /// Shows something on the terminal itself, whatever stdout is.

@@ -8,9 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::screen::Input;
 use procurify_token_client::Surroundings;
 use rustix::io::Errno;
-use crate::screen::Input;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// A crash, or Ctrl-\ at the prompt, leaves no core file with a secret in it. What `exec` becomes is dumped as ever: the
@@ -110,7 +110,9 @@ pub(crate) fn forget_typed() {
 pub(crate) fn before_a_signal_ends_us(last: impl FnOnce() + Send + 'static) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     // Where this cannot be had, a signal ends us as it would any program.
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]) else { return };
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]) else {
+        return;
+    };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             last();

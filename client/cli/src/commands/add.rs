@@ -78,8 +78,11 @@ fn named(args: &AddArgs) -> Result<(CredentialName, Option<Questions>), Failure>
             questions.pause();
             Ok((name, Some(questions)))
         }
-        None => Err(Failure::new(ExitCode::Usage, "stdin is not a terminal, so nobody can be asked for the domain")
-            .hint("procurify-token add DOMAIN")),
+        None => Err(Failure::new(
+            ExitCode::Usage,
+            "stdin is not a terminal, so nobody can be asked for the domain",
+        )
+        .hint("procurify-token add DOMAIN")),
     }
 }
 

@@ -71,7 +71,9 @@ impl Vault {
                 "Back up both, in different places: together they open every client secret, alone neither does.",
             )?;
         } else {
-            say::sentence("Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.")?;
+            say::sentence(
+                "Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.",
+            )?;
         }
         match &self.recovery_code {
             Some(code) => key::hand_over(code, confirm).map_err(|failure| {
@@ -123,5 +125,4 @@ pub(super) const NO_CODE_YET: &str =
     "The vault has no recovery code. Whenever you like: procurify-token slot add recovery-code";
 /// What to type for one.
 pub(super) const MAKE_A_CODE: &str = "procurify-token slot add recovery-code makes one";
-const NOT_TYPED_BACK: &str =
-    "The recovery code was not typed back, so it is worthless now. For another: procurify-token slot add recovery-code";
+const NOT_TYPED_BACK: &str = "The recovery code was not typed back, so it is worthless now. For another: procurify-token slot add recovery-code";

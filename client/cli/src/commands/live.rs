@@ -18,13 +18,12 @@ use crate::{clock, report, system, table, text, when};
 pub(super) fn run(daemon: &Daemon, name: Option<&CredentialName>) -> Result<(), Failure> {
     Screen::must_be_there()?;
     // What is wrong from the beginning is told as ever.
-    let mut client = daemon.connect_to_running()?;
-    let mut live = Live::of(Seen::now(&mut client, name)?);
+    let mut live = Live::of(Seen::now(&mut daemon.connect_to_running()?, name)?);
     let (events, happened) = mpsc::channel();
     let mut screen = Screen::take()?;
     screen::listen(&events, Event::Input);
     let (daemon, name) = (daemon.clone(), name.cloned());
-    std::thread::spawn(move || follow(&daemon, name.as_ref(), client, &events));
+    std::thread::spawn(move || follow(&daemon, name.as_ref(), &events));
     loop {
         let (width, height) = Screen::size();
         let now = clock::now();
@@ -76,11 +75,11 @@ impl Seen {
 }
 
 /// Asks each second, and less often where the answer takes long.
-fn follow(daemon: &Daemon, name: Option<&CredentialName>, client: Client, to: &Sender<Event>) {
-    let mut client = Some(client);
+fn follow(daemon: &Daemon, name: Option<&CredentialName>, to: &Sender<Event>) {
+    let mut client = None;
     loop {
         let took = clock::stopwatch();
-        let seen = match client.take().map_or_else(|| daemon.connect_to_running(), Ok) {
+        let seen = match client.take().map_or_else(|| daemon.glance(), Ok) {
             Ok(connected) => Seen::now(client.insert(connected), name),
             Err(failure) => Err(failure),
         };
@@ -117,7 +116,8 @@ impl Live {
         let (before, after) = (&self.seen.status, &seen.status);
         if (before.pid, before.started_at) != (after.pid, after.started_at) {
             let at = when::stamp(after.started_at);
-            self.restarted = Some(format!("The daemon was restarted at {at}: pid {}, before {}.", after.pid, before.pid));
+            self.restarted =
+                Some(format!("The daemon was restarted at {at}: pid {}, before {}.", after.pid, before.pid));
         }
         self.lost = None;
         self.seen = seen;
@@ -136,7 +136,8 @@ impl Live {
     fn lines(&mut self, now: DateTime<Utc>, look: Look, height: usize) -> Vec<String> {
         let width = look.width;
         let mut above = self.above(width);
-        let mut below: Vec<String> = self.news(now).into_iter().flat_map(|(news, style)| styled(&news, width, style)).collect();
+        let mut below: Vec<String> =
+            self.news(now).into_iter().flat_map(|(news, style)| styled(&news, width, style)).collect();
         let body = self.body(now, look);
         // The rows go on as far as there is room; the last line is for the keys.
         above.truncate(height.saturating_sub(2));
@@ -200,7 +201,10 @@ impl Live {
         if let Some((since, reason)) = &self.lost {
             let reason = text::one_line(reason);
             let gone = when::span((now - *since).to_std().unwrap_or_default());
-            news.push((format!("The daemon has been gone for {gone}: {reason}. Trying again each second."), BAD));
+            news.push((
+                format!("The daemon has been gone for {gone}: {reason}. Trying again each second."),
+                BAD,
+            ));
         } else if silent.to_std().is_ok_and(|silent| silent > PATIENCE) {
             let silent = when::span(silent.to_std().unwrap_or_default());
             news.push((format!("The daemon has not answered for {silent}."), BAD));
@@ -243,10 +247,9 @@ mod tests {
     use procurify_token_protocol::{MemoryProtection, Sandbox};
 
     fn seen(names: &[&str], pid: u32) -> Seen {
-        let credentials = names.iter().map(|name| CredentialStatus {
-            name: name.parse().unwrap(),
-            ..report::tests::status()
-        });
+        let credentials = names
+            .iter()
+            .map(|name| CredentialStatus { name: name.parse().unwrap(), ..report::tests::status() });
         let status = DaemonStatus {
             version: "0.1.0".into(),
             pid,
@@ -269,7 +272,10 @@ mod tests {
         let lines = live.lines(now, Look { width, has_blocks: false }, height);
         assert_eq!(lines.len(), height);
         let plain = lines.iter().map(|line| anstream::adapter::strip_str(line).to_string());
-        plain.inspect(|line| assert!(line.chars().count() <= width, "{line:?} is too wide")).collect::<Vec<_>>().join("\n")
+        plain
+            .inspect(|line| assert!(line.chars().count() <= width, "{line:?} is too wide"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -319,10 +325,17 @@ acme  ok
         live.loses("no daemon".into(), DateTime::UNIX_EPOCH + TimeDelta::seconds(1));
         live.loses("no daemon at all".into(), DateTime::UNIX_EPOCH + TimeDelta::seconds(2));
         let screen = shown(&mut live, 4, 120, 12);
-        assert!(screen.contains("The daemon has been gone for 3 s: no daemon at all. Trying again"), "{screen}");
+        assert!(
+            screen.contains("The daemon has been gone for 3 s: no daemon at all. Trying again"),
+            "{screen}"
+        );
         live.sees(Seen { at: DateTime::UNIX_EPOCH + TimeDelta::seconds(5), ..seen(&["acme"], 8) });
         let screen = shown(&mut live, 6, 120, 12);
-        assert!(!screen.contains("gone") && screen.contains("restarted at 1970-01-01T00:00:00Z: pid 8, before 7."), "{screen}");
+        assert!(
+            !screen.contains("gone")
+                && screen.contains("restarted at 1970-01-01T00:00:00Z: pid 8, before 7."),
+            "{screen}"
+        );
         let screen = shown(&mut live, 15, 120, 12);
         assert!(screen.contains("The daemon has not answered for 10 s."), "{screen}");
     }
@@ -332,7 +345,10 @@ acme  ok
         for (width, height) in [(1, 1), (5, 2), (20, 3), (200, 1)] {
             let mut live = Live::of(seen(&["acme", "globex"], 7));
             live.loses("no daemon".into(), DateTime::UNIX_EPOCH);
-            assert_eq!(live.lines(DateTime::UNIX_EPOCH, Look { width, has_blocks: true }, height).len(), height);
+            assert_eq!(
+                live.lines(DateTime::UNIX_EPOCH, Look { width, has_blocks: true }, height).len(),
+                height
+            );
         }
     }
 }
