@@ -162,17 +162,14 @@ fn in_rows(rows: &[Row], columns: &Columns, at: fn(&Row) -> &str, look: Look) ->
             cells.into_iter().enumerate().filter(|(_, (_, _, width))| *width > 0)
         {
             line.push_str(&" ".repeat(gap));
-            match (at, &life) {
-                (BAR_CELL, Some((filled, rest))) => {
-                    line.push_str(&styled(filled, style));
-                    line.push_str(&styled(rest, FAINT));
-                    gap = GAP;
-                }
-                _ => {
-                    let cell = cut(&cell, width);
-                    gap = GAP + width.saturating_sub(cell.width());
-                    line.push_str(&styled(&cell, style));
-                }
+            if let (BAR_CELL, Some((filled, rest))) = (at, &life) {
+                line.push_str(&styled(filled, style));
+                line.push_str(&styled(rest, FAINT));
+                gap = GAP;
+            } else {
+                let cell = cut(&cell, width);
+                gap = GAP + width.saturating_sub(cell.width());
+                line.push_str(&styled(&cell, style));
             }
         }
         line

@@ -151,7 +151,7 @@ pub(crate) fn credential_lines(
 
 /// The daemon for people.
 pub(crate) fn daemon_facts(status: &DaemonStatus, socket: &str, now: DateTime<Utc>) -> Result<(), Failure> {
-    table::facts([
+    table::facts(&[
         ("daemon", format!("procurify-tokend {}, pid {}", status.version, status.pid)),
         ("socket", socket.to_owned()),
         ("started", when::stamp_and_distance(status.started_at, now)),

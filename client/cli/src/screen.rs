@@ -121,13 +121,18 @@ where
         let mut chunk = [0; 64];
         let mut said = |input| keys.send(as_event(input)).is_ok();
         loop {
-            let goes_on = match system::read(io::stdin(), &mut chunk) {
-                Ok(0) => said(Input::Quit) && false,
-                Ok(count) => inputs(&chunk[..count]).into_iter().all(&mut said),
-                Err(error) => error.kind() == io::ErrorKind::Interrupted || (said(Input::Quit) && false),
-            };
-            if !goes_on {
-                return;
+            match system::read(io::stdin(), &mut chunk) {
+                Ok(count) if count > 0 => {
+                    if !inputs(&chunk[..count]).into_iter().all(&mut said) {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nobody is there any more.
+                Ok(_) | Err(_) => {
+                    said(Input::Quit);
+                    return;
+                }
             }
         }
     });

@@ -46,8 +46,8 @@ pub(crate) fn plain<const N: usize>(
 }
 
 /// Prints names and what they stand for; empty ones are left out.
-pub(crate) fn facts<const N: usize>(facts: [(&str, String); N]) -> Result<(), Failure> {
-    fact_lines(&facts, terminal::width()).into_iter().try_for_each(say::line)
+pub(crate) fn facts<const N: usize>(facts: &[(&str, String); N]) -> Result<(), Failure> {
+    fact_lines(facts, terminal::width()).into_iter().try_for_each(say::line)
 }
 
 /// The same as lines of a terminal of so many columns. A fact is never cut, for whoever looks at one wants all of it; it goes on

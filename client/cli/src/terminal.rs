@@ -97,8 +97,8 @@ impl Dialog {
             drop(Zeroizing::new(arrived));
             self.write(&screen)?;
             match outcome.map(|(_, step)| step) {
-                Some(Step::Line | Step::Page) => {
-                    self.write("\r\n")?;
+                Some(step @ (Step::Line | Step::Page)) => {
+                    self.write(if step == Step::Page { "(pasted)\r\n" } else { "\r\n" })?;
                     return Ok(editor.into_text());
                 }
                 Some(Step::Interrupted) => {
@@ -120,8 +120,8 @@ impl Dialog {
     /// Says something between two questions.
     pub(crate) fn note(&mut self, note: &str) -> Result<(), Failure> {
         let note = text::paragraphs(note);
-        let lines: String = note.lines().flat_map(fitted).map(|line| format!("{line}\r\n")).collect();
-        self.write(&lines)
+        let lines: Vec<String> = note.lines().flat_map(fitted).collect();
+        self.write(&format!("{}\r\n", lines.join("\r\n")))
     }
 
     fn unanswered(&mut self) -> Failure {

@@ -162,12 +162,12 @@ fn works(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> R
 /// What a person wants to type next.
 fn what_next(name: &CredentialName, base_url: &BaseUrl) -> Result<(), Failure> {
     let lines = [
-        ("in a script", format!("TOKEN=$(procurify-token get {name})")),
+        ("In a script", format!("TOKEN=$(procurify-token get {name})")),
         (
-            "with curl",
+            "With curl",
             format!("procurify-token get {name} --header | curl -sS -H @- {base_url}/api/v3/vendors/"),
         ),
-        ("as a service", "procurify-token service install".to_owned()),
+        ("As a service", "procurify-token service install".to_owned()),
     ];
     say::line("")?;
     // Never folded: each is to be copied.
