@@ -5,6 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::terminal::{
@@ -14,7 +15,7 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 
 use crate::exit::{ExitCode, Failure};
-use crate::{system, terminal};
+use crate::{clock, system, terminal};
 
 /// What a person does at the terminal, or the system to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,12 @@ where
     let signals = to.clone();
     system::for_each_sign(move |sign| {
         let _ = signals.send(as_event(sign));
+        if let Input::Ended(signal) = sign {
+            // Whoever draws has long left by then, unless the terminal takes nothing any more.
+            clock::pause(GRACE);
+            let _ = disable_raw_mode();
+            system::end_by(signal);
+        }
     });
     let keys = to.clone();
     std::thread::spawn(move || {
@@ -166,6 +173,8 @@ fn lost(error: &io::Error) -> Failure {
 }
 
 const ESCAPE: u8 = 0x1b;
+/// How long a signal waits for the terminal to be given back.
+const GRACE: Duration = Duration::from_secs(2);
 const PANICKED: i32 = 101;
 const KEYS: [(&[u8], Input); 13] = [
     (b"q", Input::Quit),

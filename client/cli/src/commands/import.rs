@@ -39,7 +39,9 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     match outcome {
         Ok(Answer::Imported { count }) => {
             say::line(format!("{count} credentials are stored durably in the vault."))?;
-            say::line("Their first tokens are asked for one after the other: procurify-token list")?;
+            say::line(
+                "Their first tokens are asked for one after the other: procurify-token list, or status --watch",
+            )?;
             if is_first { init::offer_recovery_code(&mut client) } else { Ok(()) }
         }
         Ok(other) => Err(unexpected(&other)),
