@@ -49,15 +49,20 @@ fn who_answers_one_after_the_other_is_asked_for_the_domain_too() {
 
 #[test]
 fn a_page_from_a_terminal_that_marks_no_paste_is_understood_and_hidden_too() {
-    let home = Home::new(&["acme"]);
-    let lines = PAGE.replace('\n', "\r");
-    // The first line of a page that has no marks is taken for the description, so it begins with a label.
-    let mut terminal = add(&home, &["acme"]);
-    let from_label = lines.find("Client ID").expect("a label");
-    terminal.shows("Description (may be empty): ").types(&lines[from_label..]);
-    terminal.shows("acme is stored durably").shows("[Y/n] ").types("n\r");
-    let screen = ended(&mut terminal, 0);
-    assert!(!screen.text.contains(SECRET), "the secret is on the screen: {}", screen.text);
+    for page in [
+        "Client ID\rsandbox-acme\rCopy\rClient Secret\rsandbox-acme-secret\rCopy\r",
+        "Client Secret\rsandbox-acme-secret\rClient ID\rsandbox-acme\r",
+        "Client ID sandbox-acme Client Secret sandbox-acme-secret\r",
+    ] {
+        let home = Home::new(&["acme"]);
+        let mut terminal = add(&home, &["acme"]);
+        // Its first line has to have a label: any other would be the description.
+        terminal.shows("Description (may be empty): ").types(page);
+        terminal.shows("acme is stored durably").shows("[Y/n] ").types("n\r");
+        let screen = ended(&mut terminal, 0);
+        assert!(!screen.text.contains(SECRET), "the secret of {page:?} is on the screen: {}", screen.text);
+        home.command(["get", "acme"]).run().succeeds();
+    }
 }
 
 #[test]
