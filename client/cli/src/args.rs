@@ -117,8 +117,10 @@ pub(crate) enum Command {
     #[command(after_help = help::CURL)]
     Curl(CurlArgs),
     /// List the credentials
+    #[command(after_help = help::LIST)]
     List(JsonArgs),
     /// Show the daemon, or one credential: expiry, next refresh, last failure and what to do
+    #[command(after_help = help::STATUS)]
     Status(StatusArgs),
     /// Look for what is amiss with files, vault, memory, clock, network and credentials, and say what to type
     #[command(after_help = help::DOCTOR)]
@@ -277,6 +279,9 @@ pub(crate) struct JsonArgs {
 pub(crate) struct StatusArgs {
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: Option<CredentialName>,
+    /// Keep showing it on the whole terminal, until q or Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) form: JsonArgs,
 }

@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::exit::{ExitCode, Failure};
-use crate::system;
+use crate::{say, system};
 
 /// The right to start a daemon: only one process of a user has it at a time, or two commands that are typed at once
 /// would start two daemons.
@@ -90,7 +90,7 @@ fn await_ready(daemon: &mut Child) -> Ready {
     if let Some(stdout) = daemon.stdout.take() {
         std::thread::spawn(move || announce.send(says_ready(stdout)));
     }
-    match announced.recv_timeout(PATIENCE) {
+    match within_patience(&announced) {
         Ok(true) => return Ready::Yes,
         Ok(false) => {}
         Err(_) => {
@@ -104,6 +104,18 @@ fn await_ready(daemon: &mut Child) -> Ready {
     let _ = daemon.kill();
     let _ = daemon.wait();
     Ready::No
+}
+
+/// Waits, and says so where that takes long enough for a person to wonder: a vault of many credentials takes seconds.
+fn within_patience(announced: &Receiver<bool>) -> Result<bool, RecvTimeoutError> {
+    let mut progress = say::Progress::new("starting procurify-tokend", 1);
+    for seconds in 1..PATIENCE.as_secs() {
+        match announced.recv_timeout(SECOND) {
+            Err(RecvTimeoutError::Timeout) => progress.lasts(seconds),
+            outcome => return outcome,
+        }
+    }
+    announced.recv_timeout(SECOND)
 }
 
 fn says_ready(stdout: ChildStdout) -> bool {
@@ -145,6 +157,7 @@ fn unusable(path: &Path, error: &std::io::Error) -> Failure {
 
 const DAEMON: &str = "procurify-tokend";
 const PATIENCE: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
 const LINES_SHOWN: usize = 8;
 const MOST_OF_LOG: u64 = 256 * 1024;
 

@@ -18,9 +18,16 @@ pub(crate) fn countdown(limit: Duration) -> impl Fn() -> Duration {
     move || limit.saturating_sub(start.elapsed())
 }
 
-/// Lets some time pass.
-pub(crate) fn pause(pause: Duration) {
-    thread::sleep(pause);
+/// Says how much time has passed since now.
+#[expect(clippy::disallowed_methods, reason = "this room is the command's clock")]
+pub(crate) fn stopwatch() -> impl Fn() -> Duration {
+    let start = Instant::now();
+    move || start.elapsed()
+}
+
+/// Lets time pass.
+pub(crate) fn pause(length: Duration) {
+    thread::sleep(length);
 }
 
 /// Looks until it is so, but not for ever.

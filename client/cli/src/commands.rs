@@ -20,6 +20,7 @@ mod init;
 mod invalidate;
 mod key;
 mod list;
+mod live;
 mod lock;
 mod pages;
 mod printing;

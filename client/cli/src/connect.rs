@@ -15,7 +15,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::supervised::Supervisor;
 
 /// The daemon that the command line leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Daemon {
     named: Option<PathBuf>,
     autostart: Autostart,
@@ -52,6 +52,11 @@ impl Daemon {
             Error::NoDaemon { .. } => Failure::from(error).hint(self.how_to_start()),
             other => other.into(),
         })
+    }
+
+    /// The same for who comes again in a moment: whoever is not there is not waited for.
+    pub(crate) fn glance(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.options().patience(Duration::ZERO).deadline(GLANCE))?)
     }
 
     /// The socket that was named, if one was.
@@ -172,5 +177,7 @@ pub(crate) fn has_left(error: &Error) -> bool {
     }
 }
 
+/// How long an answer may take that is asked for again and again.
+const GLANCE: Duration = Duration::from_secs(10);
 /// For a daemon that somebody else starts again at this moment.
 const PATIENCE: Duration = Duration::from_secs(1);

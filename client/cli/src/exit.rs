@@ -33,11 +33,12 @@ pub(crate) enum ExitCode {
     ApiError = 22,
     CannotRun = 126,
     CommandNotFound = 127,
+    Interrupted = 130,
 }
 
 impl ExitCode {
     /// Every code, in order.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Ok,
         Self::Other,
         Self::Usage,
@@ -57,6 +58,7 @@ impl ExitCode {
         Self::ApiError,
         Self::CannotRun,
         Self::CommandNotFound,
+        Self::Interrupted,
     ];
 
     /// The number that the shell sees.
@@ -88,6 +90,7 @@ impl ExitCode {
             Self::ApiError => "api: Procurify answered, with another status than 2xx",
             Self::CannotRun => "exec, curl: the command cannot be run",
             Self::CommandNotFound => "exec, curl: the command was not found",
+            Self::Interrupted => "broken off by Ctrl-C; the message says what is there and what is not",
         }
     }
 
@@ -297,7 +300,7 @@ mod tests {
     #[test]
     fn the_numbers_are_what_they_always_were() {
         let numbers = ExitCode::ALL.map(ExitCode::number);
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 22, 126, 127]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 22, 126, 127, 130]);
         let meanings: HashSet<_> = ExitCode::ALL.iter().map(|code| code.meaning()).collect();
         assert_eq!(meanings.len(), ExitCode::ALL.len());
     }

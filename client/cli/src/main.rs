@@ -17,11 +17,16 @@ mod demo;
 mod entry;
 mod exit;
 mod http;
+mod interrupt;
 mod kept_file;
+mod overview;
+mod pair;
+mod pasted;
 mod proxy;
 mod records;
 mod report;
 mod say;
+mod screen;
 mod secret_input;
 mod supervised;
 #[cfg_attr(unix, path = "unix.rs")]

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
-use crate::{say, table, text, when};
+use crate::overview::{self, Look};
+use crate::{say, table, terminal, text, when};
 
 /// Prints a report for programs.
 pub(crate) fn print_json(parts: &[(&str, Value)]) -> Result<(), Failure> {
@@ -61,17 +62,21 @@ pub(crate) fn daemon_json(status: &DaemonStatus, socket: &str) -> Value {
     })
 }
 
-/// Credentials for people, a row each.
+/// Credentials for people; where nobody looks, a row of fields each, parted by tabs, with points of time and no distances.
 pub(crate) fn credential_rows(credentials: &[CredentialStatus], now: DateTime<Utc>) -> Result<(), Failure> {
-    table::rows(
+    if let Some(width) = terminal::width() {
+        let lines = overview::lines(credentials, now, Look::of_terminal(width));
+        return lines.into_iter().try_for_each(say::styled);
+    }
+    let stamp = |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), when::stamp);
+    table::plain(
         ["NAME", "STATE", "TOKEN ENDS", "NEXT REQUEST", "DESCRIPTION"],
         credentials.iter().map(|status| {
-            let token = valid_token(status, now);
             [
                 status.name.to_string(),
                 state(status, now).to_owned(),
-                token.map_or_else(|| "-".to_owned(), |token| when::distance(token.expires_at, now)),
-                status.next_attempt_at.map_or_else(|| "-".to_owned(), |at| when::distance(at, now)),
+                stamp(valid_token(status, now).map(|token| token.expires_at)),
+                stamp(status.next_attempt_at),
                 status.description.to_string(),
             ]
         }),
@@ -80,6 +85,16 @@ pub(crate) fn credential_rows(credentials: &[CredentialStatus], now: DateTime<Ut
 
 /// One credential for people, with what went wrong and what to do.
 pub(crate) fn credential_facts(status: &CredentialStatus, now: DateTime<Utc>) -> Result<(), Failure> {
+    let width = terminal::width();
+    credential_lines(status, now, width.map(Look::of_terminal)).into_iter().try_for_each(say::line)
+}
+
+/// The same as lines, for a terminal where there is one.
+pub(crate) fn credential_lines(
+    status: &CredentialStatus,
+    now: DateTime<Utc>,
+    look: Option<Look>,
+) -> Vec<String> {
     let token = match &status.token {
         Some(token) => {
             format!("{}, until {}", token.fingerprint, when::stamp_and_distance(token.expires_at, now))
@@ -94,11 +109,12 @@ pub(crate) fn credential_facts(status: &CredentialStatus, now: DateTime<Utc>) ->
             "a new one waits (rotate --retry), the previous one is kept (rotate --rollback)".to_owned()
         }
     };
-    table::facts([
+    let facts = [
         ("name", status.name.to_string()),
         ("description", status.description.to_string()),
         ("state", state(status, now).to_owned()),
         ("token", token),
+        ("life", look.map_or_else(String::new, |look| overview::life(status, now, look))),
         (
             "next request",
             status.next_attempt_at.map(|at| when::stamp_and_distance(at, now)).unwrap_or_default(),
@@ -120,13 +136,22 @@ pub(crate) fn credential_facts(status: &CredentialStatus, now: DateTime<Utc>) ->
         ("audience", status.audience.to_string()),
         ("body", encoding(status.body_encoding).to_owned()),
         ("added", when::stamp_and_distance(status.added_at, now)),
-    ])?;
-    status.last_failure.as_ref().map_or(Ok(()), |failure| print_failure(failure, now))
+    ];
+    let width = look.map(|look| look.width);
+    let mut lines = table::fact_lines(&facts, width);
+    if let Some(failure) = &status.last_failure {
+        let told = failure_lines(failure, now).into_iter();
+        lines.extend(told.flat_map(|line| match width {
+            Some(width) => table::folded(&line, width),
+            None => vec![line],
+        }));
+    }
+    lines
 }
 
 /// The daemon for people.
 pub(crate) fn daemon_facts(status: &DaemonStatus, socket: &str, now: DateTime<Utc>) -> Result<(), Failure> {
-    table::facts([
+    table::facts(&[
         ("daemon", format!("procurify-tokend {}, pid {}", status.version, status.pid)),
         ("socket", socket.to_owned()),
         ("started", when::stamp_and_distance(status.started_at, now)),
@@ -136,7 +161,13 @@ pub(crate) fn daemon_facts(status: &DaemonStatus, socket: &str, now: DateTime<Ut
         ("keys in memory", memory(status.memory).to_owned()),
         ("sandbox", sandbox(status.sandbox).to_owned()),
     ])?;
-    status.warnings.iter().try_for_each(|warning| say::line(format!("warning: {}", text::one_line(warning))))
+    status.warnings.iter().try_for_each(|warning| {
+        let warning = format!("warning: {}", text::one_line(warning));
+        match terminal::width() {
+            Some(width) => table::folded(&warning, width).into_iter().try_for_each(say::line),
+            None => say::line(warning),
+        }
+    })
 }
 
 /// Whether a person should look at this one.
@@ -144,25 +175,26 @@ pub(crate) fn is_troubled(status: &CredentialStatus) -> bool {
     matches!(status.activity, Activity::BackingOff | Activity::Barred)
 }
 
-fn print_failure(failure: &FailureReport, now: DateTime<Utc>) -> Result<(), Failure> {
+fn failure_lines(failure: &FailureReport, now: DateTime<Utc>) -> Vec<String> {
     let details = [
         failure.http_status.map(|status| format!("HTTP {status}")),
         failure.request_id.as_ref().map(|id| format!("x-request-id {}", id.as_str())),
     ];
     let details: Vec<String> = details.into_iter().flatten().collect();
     let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
-    say::line(format!(
-        "last failure: {}, {}{details}, {} in a row",
-        failure.code.label(),
-        when::distance(failure.at, now),
-        failure.attempts
-    ))?;
-    say::line(format!("  {}", text::one_line(&failure.message)))?;
-    if failure.advice.is_empty() {
-        Ok(())
-    } else {
-        say::line(format!("what to do: {}", text::one_line(&failure.advice)))
+    let mut lines = vec![
+        format!(
+            "last failure: {}, {}{details}, {} in a row",
+            failure.code.label(),
+            when::distance(failure.at, now),
+            failure.attempts
+        ),
+        format!("  {}", text::one_line(&failure.message)),
+    ];
+    if !failure.advice.is_empty() {
+        lines.push(format!("what to do: {}", text::one_line(&failure.advice)));
     }
+    lines
 }
 
 fn memory(memory: MemoryProtection) -> &'static str {
@@ -181,7 +213,8 @@ fn sandbox(sandbox: Sandbox) -> &'static str {
     }
 }
 
-fn state(status: &CredentialStatus, now: DateTime<Utc>) -> &'static str {
+/// How it is, in words.
+pub(crate) fn state(status: &CredentialStatus, now: DateTime<Utc>) -> &'static str {
     let is_valid = valid_token(status, now).is_some();
     match status.activity {
         Activity::Barred if is_valid => "rejected, token valid",
@@ -194,7 +227,8 @@ fn state(status: &CredentialStatus, now: DateTime<Utc>) -> &'static str {
     }
 }
 
-fn valid_token(status: &CredentialStatus, now: DateTime<Utc>) -> Option<&TokenStatus> {
+/// The token that is held, if it is alive.
+pub(crate) fn valid_token(status: &CredentialStatus, now: DateTime<Utc>) -> Option<&TokenStatus> {
     status.token.as_ref().filter(|token| token.expires_at > now)
 }
 
@@ -214,7 +248,8 @@ fn encoding(encoding: BodyEncoding) -> &'static str {
     }
 }
 
-fn vault(state: VaultState) -> &'static str {
+/// How the vault is, in a word.
+pub(crate) fn vault(state: VaultState) -> &'static str {
     match state {
         VaultState::Missing => "missing",
         VaultState::Locked => "locked",
@@ -302,12 +337,12 @@ impl<'a> LastFailure<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use chrono::TimeDelta;
     use procurify_token_protocol::{FailureCode, Fingerprint};
 
-    fn status() -> CredentialStatus {
+    pub(crate) fn status() -> CredentialStatus {
         let base = "https://acme.procurify.com".parse().unwrap();
         CredentialStatus {
             name: "acme".parse().unwrap(),

@@ -7,46 +7,42 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use procurify_token_protocol::{ClientSecret, Passphrase, RecoveryCode, UnlockWith};
+use procurify_token_protocol::{ClientId, ClientSecret, Passphrase, RecoveryCode, UnlockWith};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::args::SecretArgs;
 use crate::exit::{ExitCode, Failure};
+use crate::pasted::{self, Page};
 use crate::{say, system, terminal};
 
-/// The client secret, from where the options say, or typed.
-pub(crate) fn client_secret(from: &SecretArgs) -> Result<ClientSecret, Failure> {
+/// The client secret on stdin or in a file, and the client id, where both stand there with their labels.
+pub(crate) fn client_secret(from: &SecretArgs) -> Result<(Option<ClientId>, ClientSecret), Failure> {
     let text = match &from.secret_file {
         Some(path) => from_file(path)?,
-        None if from.secret_stdin => from_stdin()?,
-        None => return typed_client_secret(),
+        None => from_stdin()?,
     };
-    ClientSecret::new(&text).map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))
+    if let Some(found) = from_page(&text)? {
+        return Ok(found);
+    }
+    let secret = ClientSecret::new(&text);
+    secret.map(|secret| (None, secret)).map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))
 }
 
-fn typed_client_secret() -> Result<ClientSecret, Failure> {
-    loop {
-        match ClientSecret::new(&terminal::ask_masked("Client secret: ")?) {
-            Ok(secret) => return Ok(secret),
-            Err(error) => say::note(&format!("{error}. Once more:")),
-        }
+#[expect(clippy::disallowed_methods, reason = "what was copied with its labels is taken apart here")]
+fn from_page(text: &SecretString) -> Result<Option<(Option<ClientId>, ClientSecret)>, Failure> {
+    let text = text.expose_secret();
+    if !pasted::has_label(text) {
+        return Ok(None);
     }
+    let mut page = Page::default();
+    page.take(text).map_err(|error| Failure::new(ExitCode::Usage, error.to_string()))?;
+    Ok(page.take_client_secret().map(|secret| (page.take_client_id(), secret)))
 }
 
-/// Refuses early what would have to be typed where nobody can, and what is no file.
-pub(crate) fn must_not_be_asked_for(from: &SecretArgs) -> Result<(), Failure> {
-    if let Some(path) = &from.secret_file {
-        return must_be_file(path);
-    }
-    if from.secret_stdin || terminal::is_interactive() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        ExitCode::Usage,
-        "stdin is not a terminal, so nobody can be asked for the client secret",
-    )
-    .hint("give it by --secret-stdin or --secret-file PATH"))
+/// Refuses early what is no file.
+pub(crate) fn must_be_readable(from: &SecretArgs) -> Result<(), Failure> {
+    from.secret_file.as_deref().map_or(Ok(()), must_be_file)
 }
 
 /// A new passphrase, typed twice.
@@ -179,6 +175,12 @@ fn read(source: impl system::Source) -> io::Result<SecretString> {
         Ok(text) => Ok(text.into()),
         Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "this is not text")),
     }
+}
+
+/// Whether Enter was all that was typed.
+#[expect(clippy::disallowed_methods, reason = "only whether there is anything is looked at")]
+pub(crate) fn is_nothing(typed: &SecretString) -> bool {
+    typed.expose_secret().trim().is_empty()
 }
 
 #[expect(clippy::disallowed_methods, reason = "what was typed twice is compared")]

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::screen::Input;
 use procurify_token_client::Surroundings;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
@@ -122,6 +123,45 @@ pub(crate) const NO_STATE_FOLDER: &str = "there is no home folder: set HOME (abs
 
 /// Where a person is asked, and answers.
 pub(crate) const TERMINAL: [&str; 2] = ["/dev/tty", "/dev/tty"];
+
+/// Throws away what was typed and nobody has read.
+pub(crate) fn forget_typed() {
+    // Where stdin is no terminal there is nothing to forget.
+    let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
+}
+
+/// Has something done when a signal is about to end us: the signal then ends us all the same.
+pub(crate) fn before_a_signal_ends_us(last: impl FnOnce() + Send + 'static) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    // Where this cannot be had, a signal ends us as it would any program.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            last();
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    });
+}
+
+/// Has each sign of the system told: a terminal of another size, and what would end us, which then does not by itself.
+pub(crate) fn for_each_sign(tell: impl Fn(Input) + Send + 'static) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+    let all = [SIGWINCH, SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+    // Where this cannot be had, a signal ends us as it would any program.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(all) else { return };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            tell(if signal == SIGWINCH { Input::Resized } else { Input::Ended(signal) });
+        }
+    });
+}
+
+/// Ends as a signal ends a program.
+pub(crate) fn end_by(signal: i32) {
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
 
 /// Makes the names in a folder safe from a power loss.
 pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {

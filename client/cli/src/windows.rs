@@ -15,6 +15,8 @@ use procurify_token_windows::{
     make_private, own_identity,
 };
 
+use crate::screen::Input;
+
 pub(crate) use procurify_token_windows::{is_running, kill};
 
 /// A report of a crash has nothing of the heap.
@@ -136,6 +138,18 @@ pub(crate) const NO_STATE_FOLDER: &str = "there is no profile: set LOCALAPPDATA 
 
 /// Where a person is asked, and answers.
 pub(crate) const TERMINAL: [&str; 2] = ["CONOUT$", "CONIN$"];
+
+/// Here nothing of a paste is left: a window says where it ends, or its lines are read one by one.
+pub(crate) fn forget_typed() {}
+
+/// A console gives its window back as it was.
+pub(crate) fn before_a_signal_ends_us(_: impl FnOnce() + Send + 'static) {}
+
+/// Nobody is told of any here: the size is looked at each second.
+pub(crate) fn for_each_sign(_: impl Fn(Input) + Send + 'static) {}
+
+/// Of none that is told.
+pub(crate) fn end_by(_: i32) {}
 
 /// Windows has no call that makes the names in a folder safe from a power loss, and needs none.
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]

@@ -16,11 +16,19 @@ pub(crate) struct SecretArgs {
     pub(crate) secret_file: Option<PathBuf>,
 }
 
+impl SecretArgs {
+    /// Whether it comes from somewhere else than the person at the terminal.
+    pub(crate) fn is_given(&self) -> bool {
+        self.secret_stdin || self.secret_file.is_some()
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// The first part of DOMAIN.procurify.com, and a label where a domain has several applications
+    /// The first part of DOMAIN.procurify.com, or the address of any of its pages, and a label where a domain has several
+    /// applications; asked for where it is missing
     #[arg(value_name = "DOMAIN[/LABEL]", value_parser = CredentialName::from_pasted)]
-    pub(crate) name: CredentialName,
+    pub(crate) name: Option<CredentialName>,
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<Description>,

@@ -16,12 +16,43 @@ Examples:
   procurify-token api acme /api/v3/vendors/  a request with it";
 
 pub(super) const ADD: &str = "\
-The client secret is typed, or read from stdin or a file; as an argument others could see it.
+The client secret is typed, or read from stdin or a file; as an argument others could see it. At any question the whole dialog of
+Procurify may be pasted, with both values and their labels; stdin and a file may hold the same, and then no --client-id is needed.
+Where there is no vault yet, one is made with a key file, after everything was asked.
 
 Examples:
   procurify-token add acme
+  procurify-token add https://acme.procurify.com/
   procurify-token add acme/reporting --description 'nightly report'
   pass show procurify/acme | procurify-token add acme --client-id ID --secret-stdin";
+
+pub(super) const LIST: &str = "\
+On a terminal: a table as wide as the terminal has room for, with a bar of each token's remaining life, in colour unless NO_COLOR is
+set. Elsewhere: no bar and no colour, the fields parted by tabs, times as 2026-11-24T04:52:50Z, - where there is none:
+  NAME  STATE  TOKEN ENDS  NEXT REQUEST  DESCRIPTION
+
+--json is one object: version (1) and credentials, an object each:
+  name domain description client_id base_url token_url audience body_encoding added_at staged previous
+  token: null, or {fingerprint, issued_at, expires_at, expires_in (seconds)}
+  activity: resting, requesting, backing-off or barred;  next_attempt_at: null or a time
+  last_failure: null, or {code, http_status, request_id, at, attempts, message, advice}
+  budget: {issued_in_hour, per_hour, issued_in_day, per_day}
+Fields may be added; none is changed while version stays 1.
+
+Examples:
+  procurify-token list
+  procurify-token list | awk -F'\\t' '$2 != \"ok\"'
+  procurify-token list --json | jq -r '.credentials[] | select(.token == null) | .name'";
+
+pub(super) const STATUS: &str = "\
+--json is one object: version (1) and, of one credential, credential, which is as in list --json; without a NAME, credentials as there,
+and daemon: {version, pid, socket, started_at, vault (missing, locked or open), vault_path, credentials, with_token, memory,
+core_dumps_forbidden, sandbox, extra_ca, warnings}. --watch is for a terminal: each second, and over a restart of the daemon.
+
+Examples:
+  procurify-token status
+  procurify-token status acme
+  procurify-token status --watch";
 
 pub(super) const GET: &str = "\
 A token that lives shorter than --min-ttl is printed all the same when Procurify cannot be asked, with a warning.

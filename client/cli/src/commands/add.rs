@@ -12,40 +12,86 @@ use procurify_token_protocol::{
 use serde_json::Value;
 
 use super::init::{self, Vault};
-use super::{done, key, refused};
+use super::{done, refused};
 use crate::args::AddArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::http::Api;
-use crate::{clock, say, secret_input, terminal, text, when};
+use crate::pair::{self, Questions};
+use crate::{clock, interrupt, say, terminal, text, when};
 
 pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
-    let (base_url, token_url) = addresses(&args)?;
-    secret_input::must_not_be_asked_for(&args.secret)?;
+    pair::must_not_be_asked_for(args.client_id.as_ref(), &args.secret)?;
+    let (name, mut questions) = named(&args)?;
+    let addresses = addresses(&args, &name)?;
     let mut client = daemon.connect()?;
     let status = client.status()?;
-    ready_for(&mut client, &status, &args.name)?;
+    ready_for(&mut client, &status, &name)?;
 
-    let (name, no_try) = (args.name.clone(), args.no_try);
-    done(&mut client, &Request::Add(Box::new(credential(args, base_url, token_url)?)))?;
+    // All is asked before anything is made: whoever breaks it off has nothing to clear away.
+    let is_first = status.vault == VaultState::Missing;
+    let no_vault = if is_first { ", and no vault was made" } else { "" };
+    let again = format!("procurify-token add {name} begins anew");
+    interrupt::so_far(format!("nothing was stored{no_vault}"), &again);
+    let no_try = args.no_try;
+    let credential = credential(&mut questions, args, name.clone(), addresses)?;
+    let base_url = credential.base_url.clone();
+    drop(questions);
+
+    if is_first {
+        interrupt::so_far("a vault was just being made; nothing is in it", &again);
+        say::sentence("There is no vault yet, so one is made with a key file.")?;
+        Vault::make_with_key_file(&mut client)?.announce(true)?;
+    }
+    let look = format!("procurify-token status {name}");
+    interrupt::so_far(format!("{name} was just being stored"), format!("{look} says whether it is"));
+    done(&mut client, &Request::Add(Box::new(credential)))?;
+    interrupt::so_far(format!("{name} is stored durably, and is tried in the background"), &look);
     say::line(format!("{name} is stored durably in the vault."))?;
     if no_try {
-        return say::line(format!(
-            "It is tried in the background; what came of it: procurify-token status {name}"
-        ));
+        say::sentence(format!("It is tried in the background; what came of it: {look}"))?;
+    } else {
+        let outcome = works(&mut client, &status, &name);
+        if outcome.is_err() && is_first {
+            say::sentence(init::NO_CODE_YET)?;
+        }
+        outcome?;
     }
-    let grant = tried(&mut client, &name)?;
-    say::line(format!(
-        "Procurify accepts it: token {}, until {}",
-        grant.token.fingerprint(),
-        when::stamp_and_distance(grant.token.expires_at(), clock::now())
-    ))?;
-    introduce(&grant, &status, &name)?;
-    say::line(format!("Next: procurify-token get {name}"))
+    if is_first {
+        interrupt::so_far(
+            format!("{name} is stored durably; the vault has no recovery code"),
+            init::MAKE_A_CODE,
+        );
+        init::offer_recovery_code(&mut client)?;
+    }
+    what_next(&name, &base_url)
 }
 
-fn addresses(args: &AddArgs) -> Result<(BaseUrl, TokenUrl), Failure> {
-    let base_url = args.base_url.clone().unwrap_or_else(|| BaseUrl::of_domain(&args.name.domain()));
+/// The name that was given or is asked for, and the questions, where there are any.
+fn named(args: &AddArgs) -> Result<(CredentialName, Option<Questions>), Failure> {
+    match &args.name {
+        Some(name) if asks(args) => Ok((name.clone(), Some(Questions::about(name.domain())))),
+        Some(name) => Ok((name.clone(), None)),
+        None if terminal::is_interactive() => {
+            let mut questions = Questions::about_anything();
+            let name = questions.name()?;
+            questions.pause();
+            Ok((name, Some(questions)))
+        }
+        None => Err(Failure::new(
+            ExitCode::Usage,
+            "stdin is not a terminal, so nobody can be asked for the domain",
+        )
+        .hint("procurify-token add DOMAIN")),
+    }
+}
+
+fn asks(args: &AddArgs) -> bool {
+    terminal::is_interactive() && (args.client_id.is_none() || !args.secret.is_given())
+}
+
+fn addresses(args: &AddArgs, name: &CredentialName) -> Result<(BaseUrl, TokenUrl), Failure> {
+    let base_url = args.base_url.clone().unwrap_or_else(|| BaseUrl::of_domain(&name.domain()));
     let token_url = args.token_url.clone().unwrap_or_else(|| TokenUrl::below(&base_url));
     let is_plain = is_plain_http(base_url.as_str()) || is_plain_http(token_url.as_str());
     if is_plain && !args.plain_http {
@@ -61,9 +107,7 @@ fn addresses(args: &AddArgs) -> Result<(BaseUrl, TokenUrl), Failure> {
 /// Everything that can be known before somebody types a secret.
 fn ready_for(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> Result<(), Failure> {
     if status.vault == VaultState::Missing {
-        say::line("There is no vault yet, so one is made with a key file.")?;
-        Vault::make_by_default(client)?.announce(true)?;
-        return if key::may_confirm() { Ok(()) } else { say::line(init::NO_CODE) };
+        return Ok(());
     }
     match client.describe(name) {
         Ok(_) => Err(Failure::new(ExitCode::Conflict, format!("{name} is enrolled already")).hint(format!(
@@ -75,21 +119,25 @@ fn ready_for(client: &mut Client, status: &DaemonStatus, name: &CredentialName) 
     }
 }
 
-fn credential(args: AddArgs, base_url: BaseUrl, token_url: TokenUrl) -> Result<NewCredential, Failure> {
-    let description = match (args.description, &args.client_id) {
-        (Some(description), _) => description,
-        (None, None) if terminal::is_interactive() => terminal::ask_parsed("Description (may be empty): ")?,
-        (None, _) => Description::default(),
+fn credential(
+    questions: &mut Option<Questions>,
+    args: AddArgs,
+    name: CredentialName,
+    (base_url, token_url): (BaseUrl, TokenUrl),
+) -> Result<NewCredential, Failure> {
+    let mut questions = questions.as_mut().filter(|_| asks(&args));
+    if let Some(questions) = &mut questions {
+        questions.note(&format!("From {}: {WHERE_IT_IS}", base_url.as_str()))?;
+    }
+    let description = match (args.description, &args.client_id, &mut questions) {
+        (Some(description), _, _) => description,
+        (None, None, Some(questions)) => questions.description()?,
+        (None, _, _) => Description::default(),
     };
-    let client_id = match args.client_id {
-        Some(client_id) => client_id,
-        None => terminal::new_client_id()?,
-    };
-    // Last, so that nothing can go wrong between typing and storing it.
-    let client_secret = secret_input::client_secret(&args.secret)?;
+    let (client_id, client_secret) = pair::given_or_asked(questions, args.client_id, &args.secret)?;
     let body_encoding = if args.form { BodyEncoding::Form } else { BodyEncoding::Json };
     Ok(NewCredential {
-        name: args.name,
+        name,
         description,
         client_id,
         client_secret,
@@ -97,6 +145,37 @@ fn credential(args: AddArgs, base_url: BaseUrl, token_url: TokenUrl) -> Result<N
         token_url,
         audience: args.audience,
         body_encoding,
+    })
+}
+
+/// Tries it, and says what came of that.
+fn works(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> Result<(), Failure> {
+    let grant = tried(client, name)?;
+    say::sentence(format!(
+        "Procurify accepts it: token {}, until {}",
+        grant.token.fingerprint(),
+        when::stamp_and_distance(grant.token.expires_at(), clock::now())
+    ))?;
+    introduce(&grant, status, name)
+}
+
+/// What a person wants to type next.
+fn what_next(name: &CredentialName, base_url: &BaseUrl) -> Result<(), Failure> {
+    let lines = [
+        ("In a script", format!("TOKEN=$(procurify-token get {name})")),
+        (
+            "With curl",
+            format!("procurify-token get {name} --header | curl -sS -H @- {base_url}/api/v3/vendors/"),
+        ),
+        ("As a service", "procurify-token service install".to_owned()),
+    ];
+    say::line("")?;
+    // Never folded: each is to be copied.
+    let widest = lines.iter().map(|(_, line)| line.len() + BESIDE).max().unwrap_or(0);
+    let is_narrow = terminal::width().is_some_and(|width| width < widest);
+    lines.into_iter().try_for_each(|(what, line)| {
+        let what = format!("{what}:");
+        say::line(if is_narrow { format!("{what}\n  {line}") } else { format!("{what:BESIDE$}{line}") })
     })
 }
 
@@ -183,6 +262,10 @@ impl User {
     }
 }
 
+const WHERE_IT_IS: &str = "Settings > Integrations > API > Create Application.\nPaste the whole dialog at any question, or answer \
+     one after the other. Ctrl-C leaves everything as it is.";
+/// How wide the names of the next steps are.
+const BESIDE: usize = 14;
 const USERS_ME: &str = "/api/v3/users/me/";
 const SUPERUSER: &str = "superuser";
 const LARGEST_USER: u64 = 1024 * 1024;

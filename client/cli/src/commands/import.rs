@@ -10,7 +10,7 @@ use procurify_token_protocol::{Answer, MOST_IN_PIECE, Piece, RefusalCode, Reques
 use zeroize::Zeroizing;
 
 use super::init::{self, Vault};
-use super::{PATIENCE, done, key, refused, unexpected};
+use super::{PATIENCE, done, refused, unexpected};
 use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -23,37 +23,41 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Usage, format!("{} holds no credentials", args.file.display())));
     }
     let mut client = daemon.connect()?;
-    if client.status()?.vault == VaultState::Missing {
+    let is_first = client.status()?.vault == VaultState::Missing;
+    if is_first {
         say::line("There is no vault yet, so one is made with a key file.")?;
-        Vault::make_by_default(&mut client)?.announce(true)?;
-        if !key::may_confirm() {
-            say::line(init::NO_CODE)?;
-        }
+        Vault::make_with_key_file(&mut client)?.announce(true)?;
     }
     none_is_there(&mut client, &args.file, &records)?;
     let copies: Vec<_> = records.into_iter().map(|record| record.copy).collect();
     let bytes = codec::encode_copies(&copies);
     drop(copies);
-    upload(&mut client, &bytes, "importing")?;
-    match client.request(&Request::Import { length: bytes.len() as u64 }, PATIENCE) {
+    let mut progress = upload(&mut client, &bytes, "sending to the daemon")?;
+    progress.now("storing durably");
+    let outcome = client.request(&Request::Import { length: bytes.len() as u64 }, PATIENCE);
+    drop(progress);
+    match outcome {
         Ok(Answer::Imported { count }) => {
             say::line(format!("{count} credentials are stored durably in the vault."))?;
-            say::line("Their first tokens are asked for one after the other: procurify-token list")
+            say::line(
+                "Their first tokens are asked for one after the other: procurify-token list, or status --watch",
+            )?;
+            if is_first { init::offer_recovery_code(&mut client) } else { Ok(()) }
         }
         Ok(other) => Err(unexpected(&other)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Sends bytes ahead of the request that is about them.
-pub(super) fn upload(client: &mut Client, bytes: &[u8], doing: &str) -> Result<(), Failure> {
+/// Sends bytes ahead of the request that is about them. The progress goes on to that.
+pub(super) fn upload(client: &mut Client, bytes: &[u8], doing: &str) -> Result<say::Progress, Failure> {
     let mut progress = say::Progress::new(doing, bytes.len());
     for piece in bytes.chunks(MOST_IN_PIECE) {
         done(client, &Request::Upload(Piece::new(piece.to_vec())))
             .map_err(|failure| failure.while_doing("the upload was broken off, and nothing was stored"))?;
         progress.advance(piece.len());
     }
-    Ok(())
+    Ok(progress)
 }
 
 /// The daemon would refuse all of them, and cannot know the lines.

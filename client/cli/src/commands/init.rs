@@ -1,13 +1,13 @@
 //! `init`: make the vault, and say what to keep safe.
 
 use procurify_token_client::blocking::Client;
-use procurify_token_protocol::{Answer, NewSlot, RecoveryCode, Request};
+use procurify_token_protocol::{Answer, Description, NewSlot, RecoveryCode, Request, UnlockWith};
 
 use super::{PATIENCE, key, slot, unexpected};
 use crate::args::{InitArgs, NewSlotKind};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, text};
+use crate::{say, terminal, text};
 
 pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
     let kind = if args.passphrase || args.passphrase_stdin { NewSlotKind::Passphrase } else { args.slot };
@@ -29,7 +29,7 @@ pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
         )?;
     }
     if wants_code && !may_have_code {
-        say::line(NO_CODE)?;
+        say::sentence(NO_CODE)?;
     }
     say::line("Next: procurify-token add DOMAIN")
 }
@@ -57,13 +57,9 @@ impl Vault {
         }
     }
 
-    /// With a key file, and with a recovery code if somebody is there to write it down.
-    pub(super) fn make_by_default(client: &mut Client) -> Result<Self, Failure> {
-        let mut slots = vec![NewSlot::KeyFile];
-        if key::may_confirm() {
-            slots.push(NewSlot::RecoveryCode);
-        }
-        Self::make(client, slots)
+    /// With a key file, and with nothing that a person has to keep.
+    pub(super) fn make_with_key_file(client: &mut Client) -> Result<Self, Failure> {
+        Self::make(client, vec![NewSlot::KeyFile])
     }
 
     /// Says where it is and what to back up, and hands over the recovery code.
@@ -71,11 +67,13 @@ impl Vault {
         say::line(format!("The vault is {}", text::one_line(&self.path)))?;
         if let Some(key_file) = &self.key_file {
             say::line(format!("Its key is   {}", text::one_line(key_file)))?;
-            say::line(
+            say::sentence(
                 "Back up both, in different places: together they open every client secret, alone neither does.",
             )?;
         } else {
-            say::line("Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.")?;
+            say::sentence(
+                "Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.",
+            )?;
         }
         match &self.recovery_code {
             Some(code) => key::hand_over(code, confirm).map_err(|failure| {
@@ -89,6 +87,42 @@ impl Vault {
     }
 }
 
+/// Asks whether a vault that opens by itself should have a recovery code as well. One that is not typed back is taken out of
+/// the vault again: a code that nobody has written down would only seem to be of use.
+pub(super) fn offer_recovery_code(client: &mut Client) -> Result<(), Failure> {
+    if !key::may_confirm() {
+        return say::sentence(NO_CODE);
+    }
+    let question = "A recovery code on paper opens the vault when its key file is lost. Make one now? [Y/n] ";
+    if !matches!(terminal::ask(question)?.to_ascii_lowercase().as_str(), "" | "y" | "yes") {
+        return say::sentence(NO_CODE_YET);
+    }
+    let (proof, slot) = (UnlockWith::Unattended, NewSlot::RecoveryCode);
+    let request = Request::AddSlot { proof, slot, description: Description::default() };
+    let (id, code) = match client.request(&request, PATIENCE)? {
+        Answer::SlotAdded { slot, recovery_code: Some(code), .. } => (slot.id, code),
+        other => return Err(unexpected(&other)),
+    };
+    let outcome = key::offer(&code);
+    if matches!(outcome, Ok(true)) {
+        return Ok(());
+    }
+    let request = Request::Rekey { without: vec![id], keys: Vec::new() };
+    if let Err(error) = client.request(&request, PATIENCE) {
+        return Err(Failure::from(error)
+            .while_doing("the recovery code was not typed back, and is still one")
+            .hint(format!("procurify-token slot remove {id} makes it worthless")));
+    }
+    say::sentence(NOT_TYPED_BACK)?;
+    outcome.map(|_| ())
+}
+
 /// Said where a vault is made and nobody can be shown a recovery code.
 pub(super) const NO_CODE: &str = "It has no recovery code, since nobody could be shown one. At a terminal: procurify-token slot add \
      recovery-code";
+/// Said where a vault is made, and it is not the time for a recovery code.
+pub(super) const NO_CODE_YET: &str =
+    "The vault has no recovery code. Whenever you like: procurify-token slot add recovery-code";
+/// What to type for one.
+pub(super) const MAKE_A_CODE: &str = "procurify-token slot add recovery-code makes one";
+const NOT_TYPED_BACK: &str = "The recovery code was not typed back, so it is worthless now. For another: procurify-token slot add recovery-code";

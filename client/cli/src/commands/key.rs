@@ -8,23 +8,38 @@ use procurify_token_protocol::{
 use super::{PATIENCE, refused, unexpected};
 use crate::args::ProofArgs;
 use crate::exit::{ExitCode, Failure};
-use crate::{bearer, say, secret_input, terminal};
+use crate::{bearer, interrupt, say, secret_input, terminal};
 
 /// Shows a recovery code, once, and has it typed back. Where nobody is asked, it goes to stdout.
 pub(super) fn hand_over(code: &RecoveryCode, confirm: bool) -> Result<(), Failure> {
     if !confirm {
         return say::line(format!("Recovery code: {}", bearer::recovery_code(code)));
     }
+    interrupt::so_far("the recovery code that was shown is one, whether it was written down or not", "");
+    typed_back(code, "Type it back, to see that it was written down rightly: ", true).map(|_| ())
+}
+
+/// The same where the person may do without: Enter alone is enough. Says whether it was typed back.
+pub(super) fn offer(code: &RecoveryCode) -> Result<bool, Failure> {
+    typed_back(code, "Type it back (Enter alone: not now): ", false)
+}
+
+fn typed_back(code: &RecoveryCode, question: &str, must_be: bool) -> Result<bool, Failure> {
+    let sentence = "This recovery code opens the vault when everything else is lost. Write it on paper; it is not shown again.";
     terminal::show(&format!(
-        "\nThis recovery code opens the vault when everything else is lost. Write it on paper; it is not shown again.\n\n    \
-         {}\n\n",
+        "\n{}\n\n    {}\n\n",
+        terminal::fitted(sentence).join("\n"),
         bearer::recovery_code(code)
     ))?;
     loop {
-        let typed = terminal::ask_masked("Type it back, to see that it was written down rightly: ")?;
+        let typed = terminal::ask_masked(question)?;
+        if !must_be && secret_input::is_nothing(&typed) {
+            return Ok(false);
+        }
         match RecoveryCode::parse(&typed) {
             Ok(typed) if bearer::is_same_code(&typed, code) => {
-                return say::line("The recovery code is right.");
+                say::line("The recovery code is right.")?;
+                return Ok(true);
             }
             Ok(_) => say::note("This is another recovery code. Once more:"),
             Err(error) => say::note(&format!("{error}. Once more:")),

@@ -10,7 +10,8 @@ use super::{done, refused, unexpected};
 use crate::args::{RotateArgs, RotateStep};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{clock, say, secret_input, terminal, when};
+use crate::pair::{self, Questions};
+use crate::{clock, interrupt, say, when};
 
 pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
     let RotateArgs { name, client_id, secret, step } = args;
@@ -28,12 +29,14 @@ pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
         )
         .hint(next_steps(&name)));
     }
-    secret_input::must_not_be_asked_for(&secret)?;
-    let client_id = match client_id {
-        Some(client_id) => client_id,
-        None => terminal::new_client_id()?,
-    };
-    let client_secret = secret_input::client_secret(&secret)?;
+    pair::must_not_be_asked_for(client_id.as_ref(), &secret)?;
+    let mut questions = Questions::about(name.domain());
+    let (client_id, client_secret) = pair::given_or_asked(Some(&mut questions), client_id, &secret)?;
+    drop(questions);
+    interrupt::so_far(
+        format!("{name} uses the old pair, unless the new one was just being put in its place"),
+        format!("procurify-token status {name} says which pairs there are"),
+    );
     done(
         &mut client,
         &Request::Stage { name: name.clone(), client_id, client_secret, replace: step.replace },

@@ -3,12 +3,16 @@
 use procurify_token_protocol::VaultState;
 use serde_json::Value;
 
+use super::live;
 use crate::args::StatusArgs;
 use crate::connect::Daemon;
 use crate::exit::Failure;
 use crate::{clock, report, say};
 
 pub(super) fn run(daemon: &Daemon, args: &StatusArgs) -> Result<(), Failure> {
+    if args.watch {
+        return live::run(daemon, args.name.as_ref());
+    }
     let mut client = daemon.connect_to_running()?;
     if let Some(name) = &args.name {
         let status = client.describe(name)?;
