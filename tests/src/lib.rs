@@ -18,6 +18,7 @@
 //! | `home` | one user's folders and sandbox, and what is done in them |
 //! | `daemon` | a daemon that runs |
 //! | `typed` | a command line that is typed, and what comes of it |
+//! | `terminal` | the same at a terminal, with answers to what is asked |
 //! | `credentials` | what is enrolled |
 //! | `gate` | holds the network up until the test lets it go |
 //! | `processes` | where the programs are; waiting for processes, and clearing them away |
@@ -31,6 +32,7 @@ mod daemon;
 mod gate;
 mod home;
 mod processes;
+mod terminal;
 mod typed;
 
 pub use credentials::{credential, credential_of, name, text_of};
@@ -38,6 +40,7 @@ pub use daemon::{Daemon, DidNotStart};
 pub use gate::Gate;
 pub use home::Home;
 pub use processes::{PATIENCE, has_time_namespaces, program, wait_for_end};
+pub use terminal::{Answer, Screen};
 pub use typed::{Invocation, Typed};
 
 pub use procurify_sandbox as sandbox;

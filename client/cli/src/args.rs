@@ -4,13 +4,14 @@ mod audit;
 mod enrol;
 mod help;
 mod keys;
+mod shells;
 mod smuggled;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use procurify_token_protocol::{CredentialName, Fingerprint};
 
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditShowArgs};
@@ -18,6 +19,7 @@ pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
 pub(crate) use self::keys::{
     ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
 };
+pub(crate) use self::shells::{CompleteArgs, CompletionsArgs, Shell};
 use crate::exit::Failure;
 
 /// Reads the command line of this process.
@@ -28,6 +30,43 @@ pub(crate) fn read() -> Result<CommandLine, Failure> {
         return Ok(line);
     }
     CommandLine::try_parse_from(&words).map_err(|error| smuggled::without_values(&words, error))
+}
+
+/// What a command line that failed is about. It is read for that once more, by what its arguments are called, so that a command
+/// that succeeds pays nothing, and a new one is known.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    /// Whether a program reads what is said.
+    pub(crate) is_json: bool,
+    /// The credentials that it names.
+    pub(crate) names: Vec<CredentialName>,
+    /// The daemon's socket, where one is named.
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// What the command line of this process is about.
+pub(crate) fn about() -> About {
+    about_words(std::env::args_os().collect())
+}
+
+fn about_words(words: Vec<OsString>) -> About {
+    let own = words.iter().take_while(|word| *word != "--");
+    let is_json = own.clone().any(|word| word == "--json");
+    let Ok(matches) = CommandLine::command().try_get_matches_from(words) else {
+        return About { is_json, ..About::default() };
+    };
+    let socket = matches.try_get_one::<PathBuf>("socket").ok().flatten().cloned();
+    let mut about = About { socket, ..About::default() };
+    let mut matches = &matches;
+    while let Some((_, inner)) = matches.subcommand() {
+        about.is_json |= matches!(inner.try_get_one::<bool>("json"), Ok(Some(true)));
+        for id in ["name", "names"] {
+            let names = inner.try_get_many::<CredentialName>(id).ok().flatten();
+            about.names.extend(names.into_iter().flatten().cloned());
+        }
+        matches = inner;
+    }
+    about
 }
 
 /// `get NAME` and no more, which is what scripts ask for: to describe the whole command line to clap takes longer than all the
@@ -90,7 +129,7 @@ pub(crate) enum Autostart {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make the vault
-    #[command(after_help = "Examples:\n  procurify-token init\n  procurify-token init --passphrase")]
+    #[command(after_help = help::INIT)]
     Init(InitArgs),
     /// Enrol a credential: store it durably, then try it
     #[command(after_help = help::ADD)]
@@ -105,8 +144,10 @@ pub(crate) enum Command {
     #[command(after_help = help::API)]
     Api(ApiArgs),
     /// List the credentials
+    #[command(after_help = help::LIST)]
     List(JsonArgs),
     /// Show the daemon, or one credential: expiry, next refresh, last failure and what to do
+    #[command(after_help = help::STATUS)]
     Status(StatusArgs),
     /// Look for what is amiss with files, vault, memory, clock, network and credentials, and say what to type
     #[command(after_help = help::DOCTOR)]
@@ -115,30 +156,34 @@ pub(crate) enum Command {
     #[command(after_help = help::ROTATE)]
     Rotate(RotateArgs),
     /// Ask Procurify for a new token now
+    #[command(after_help = help::REFRESH)]
     Refresh(RefreshArgs),
     /// Print a line for each new token, refusal and removal, until interrupted
+    #[command(after_help = help::WATCH)]
     Watch(WatchArgs),
     /// Report that the API answered 401 to a token, so that it is not handed out again
+    #[command(after_help = help::INVALIDATE)]
     Invalidate(InvalidateArgs),
     /// Forget a credential with its secret
+    #[command(after_help = help::REMOVE)]
     Remove(RemoveArgs),
     /// Forget the vault key and every token until `unlock`
-    Lock,
+    #[command(after_help = help::LOCK)]
+    Lock(JsonArgs),
     /// Open the vault
-    #[command(
-        after_help = "Examples:\n  procurify-token unlock\n  procurify-token unlock --passphrase-stdin < FILE"
-    )]
+    #[command(after_help = help::UNLOCK)]
     Unlock(UnlockArgs),
     /// What opens the vault: list, add or remove a key slot
     #[command(after_help = help::SLOT)]
     Slot(SlotArgs),
     /// Give the vault a new key, and drop all that the key so far could open
+    #[command(after_help = help::REKEY)]
     Rekey(RekeyArgs),
     /// Write a copy of the sealed vault
     #[command(after_help = help::BACKUP)]
     Backup(FileArgs),
     /// Put a backup where there is no vault
-    #[command(after_help = "Example:\n  procurify-token restore procurify.vault && procurify-token unlock")]
+    #[command(after_help = help::RESTORE)]
     Restore(FileArgs),
     /// Write every credential with its secrets into a pipe
     #[command(after_help = help::EXPORT)]
@@ -153,12 +198,20 @@ pub(crate) enum Command {
     #[command(after_help = help::AUDIT)]
     Audit(AuditArgs),
     /// Stop the daemon
-    Stop,
+    #[command(after_help = help::STOP)]
+    Stop(JsonArgs),
     /// Become a program that outlives whoever started it
     #[command(hide = true)]
     Detached(DetachedArgs),
     /// Show everything at work, against a sandbox in a temporary folder
+    #[command(after_help = help::DEMO)]
     Demo,
+    /// Print what makes a shell complete commands, options and the names of credentials
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// What may come next on a command line, for the scripts of `completions`
+    #[command(hide = true)]
+    Complete(CompleteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +223,7 @@ pub(crate) struct AccessArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccessCommand {
     /// Say for each verb whether a user may use it on a credential, and why
+    #[command(after_help = help::ACCESS_EXPLAIN)]
     Explain {
         /// The name or the number of a user of the daemon's system
         user: String,
@@ -234,6 +288,7 @@ pub(crate) struct FormArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     #[command(flatten)]
@@ -271,7 +326,7 @@ pub(crate) struct ApiArgs {
     pub(crate) token: TokenArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct JsonArgs {
     /// For programs
     #[arg(long)]
@@ -280,6 +335,7 @@ pub(crate) struct JsonArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: Option<CredentialName>,
     #[command(flatten)]
@@ -288,6 +344,7 @@ pub(crate) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     #[command(flatten)]
@@ -296,6 +353,7 @@ pub(crate) struct WatchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RefreshArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Even though Procurify rejected these client credentials or asked for patience
@@ -307,24 +365,32 @@ pub(crate) struct RefreshArgs {
     /// How long to wait for it
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) deadline: Duration,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InvalidateArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Which token, as `status` and `get --json` name it [default: the current one]
     #[arg(long, value_name = "HEX")]
     pub(crate) fingerprint: Option<Fingerprint>,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Without asking
     #[arg(long)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 const AUTOSTART: &str = "PROCURIFY_TOKEN_AUTOSTART";
@@ -333,7 +399,6 @@ const AUTOSTART: &str = "PROCURIFY_TOKEN_AUTOSTART";
 mod tests {
     use super::*;
     use crate::exit::ExitCode;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

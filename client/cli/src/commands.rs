@@ -7,6 +7,8 @@ mod add;
 mod api;
 mod audit;
 mod backup;
+mod complete;
+mod completions;
 mod detached;
 mod doctor;
 mod exec;
@@ -31,14 +33,16 @@ mod watch;
 
 use std::time::Duration;
 
-use procurify_token_client::Error;
 use procurify_token_client::blocking::Client;
-use procurify_token_protocol::{Answer, Request};
+use procurify_token_client::{Error, TokenGrant};
+use procurify_token_protocol::{Answer, Request, SlotStatus};
+use serde_json::{Value, json};
 
 use crate::args::{Command, CommandLine};
 use crate::connect::Daemon;
 use crate::demo;
 use crate::exit::{ExitCode, Failure};
+use crate::{clock, when};
 
 /// Does what the command line says.
 pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
@@ -57,7 +61,7 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Watch(args) => watch::run(&daemon, &args),
         Command::Invalidate(args) => invalidate::run(&daemon, &args),
         Command::Remove(args) => remove::run(&daemon, args),
-        Command::Lock => lock::run(&daemon),
+        Command::Lock(args) => lock::run(&daemon, args),
         Command::Unlock(args) => unlock::run(&daemon, &args),
         Command::Slot(args) => slot::run(&daemon, args.command),
         Command::Rekey(args) => slot::rekey(&daemon, args),
@@ -67,9 +71,11 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Import(args) => import::run(&daemon, &args),
         Command::Access(args) => access::run(&daemon, args),
         Command::Audit(args) => audit::run(&daemon, args),
-        Command::Stop => stop::run(&daemon),
+        Command::Stop(args) => stop::run(&daemon, args),
         Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),
+        Command::Completions(args) => completions::run(args),
+        Command::Complete(args) => complete::run(args),
     }
 }
 
@@ -79,6 +85,23 @@ fn done(client: &mut Client, request: &Request) -> Result<(), Failure> {
         Answer::Done => Ok(()),
         other => Err(unexpected(&other)),
     }
+}
+
+/// A token for programs: which one it is and how long it lives, and not the token.
+fn token_json(grant: &TokenGrant) -> Value {
+    let ends = grant.token.expires_at();
+    json!({
+        "fingerprint": grant.token.fingerprint().to_string(),
+        "expires_at": when::stamp(ends),
+        "expires_in": (ends - clock::now()).num_seconds().max(0),
+    })
+}
+
+/// What opens a vault, each kind once.
+fn kinds(slots: &[SlotStatus]) -> Vec<String> {
+    let mut kinds: Vec<_> = slots.iter().map(|slot| slot.kind.to_string()).collect();
+    kinds.dedup();
+    kinds
 }
 
 /// What the daemon should never answer.

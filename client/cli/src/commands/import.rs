@@ -7,6 +7,7 @@ use std::path::Path;
 
 use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, MOST_IN_PIECE, Piece, RefusalCode, Request, VaultState, codec};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::init::{self, Vault};
@@ -15,7 +16,7 @@ use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::records::{self, Faults, Record};
-use crate::{say, system};
+use crate::{report, say, system};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let records = records::parse(&read(&args.file)?).map_err(|faults| told(&args.file, &faults))?;
@@ -23,12 +24,9 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Usage, format!("{} holds no credentials", args.file.display())));
     }
     let mut client = daemon.connect()?;
+    let mut made = Value::Null;
     if client.status()?.vault == VaultState::Missing {
-        say::line("There is no vault yet, so one is made with a key file.")?;
-        Vault::make_by_default(&mut client)?.announce(true)?;
-        if !key::may_confirm() {
-            say::line(init::NO_CODE)?;
-        }
+        made = make_vault(&mut client, args.form.json)?;
     }
     none_is_there(&mut client, &args.file, &records)?;
     let copies: Vec<_> = records.into_iter().map(|record| record.copy).collect();
@@ -36,6 +34,9 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     drop(copies);
     upload(&mut client, &bytes, "importing")?;
     match client.request(&Request::Import { length: bytes.len() as u64 }, PATIENCE) {
+        Ok(Answer::Imported { count }) if args.form.json => {
+            report::print_json(&[("count", count.into()), ("made", made)])
+        }
         Ok(Answer::Imported { count }) => {
             say::line(format!("{count} credentials are stored durably in the vault."))?;
             say::line("Their first tokens are asked for one after the other: procurify-token list")
@@ -43,6 +44,22 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         Ok(other) => Err(unexpected(&other)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Says so where somebody reads it; else it is part of the outcome.
+fn make_vault(client: &mut Client, is_json: bool) -> Result<Value, Failure> {
+    if !is_json {
+        say::line("There is no vault yet, so one is made with a key file.")?;
+    }
+    let vault = Vault::make_by_default(client)?;
+    if is_json {
+        return Ok(vault.json(true)?.into_iter().map(|(name, part)| (name.to_owned(), part)).collect());
+    }
+    vault.announce(true)?;
+    if !key::may_confirm() {
+        say::line(init::NO_CODE)?;
+    }
+    Ok(Value::Null)
 }
 
 /// Sends bytes ahead of the request that is about them.

@@ -24,7 +24,8 @@ pub(super) fn hand_over(code: &RecoveryCode, confirm: bool) -> Result<(), Failur
         let typed = terminal::ask_masked("Type it back, to see that it was written down rightly: ")?;
         match RecoveryCode::parse(&typed) {
             Ok(typed) if bearer::is_same_code(&typed, code) => {
-                return say::line("The recovery code is right.");
+                say::note("The recovery code is right.");
+                return Ok(());
             }
             Ok(_) => say::note("This is another recovery code. Once more:"),
             Err(error) => say::note(&format!("{error}. Once more:")),

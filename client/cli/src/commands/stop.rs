@@ -5,12 +5,13 @@ use std::time::Duration;
 use procurify_token_protocol::Request;
 
 use super::done;
+use crate::args::JsonArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::supervised::Supervisor;
-use crate::{clock, say, system};
+use crate::{clock, report, say, system};
 
-pub(super) fn run(daemon: &Daemon) -> Result<(), Failure> {
+pub(super) fn run(daemon: &Daemon, args: JsonArgs) -> Result<(), Failure> {
     let mut client = daemon.connect_to_running()?;
     let pid = client.status()?.pid;
     done(&mut client, &Request::Stop)?;
@@ -18,6 +19,9 @@ pub(super) fn run(daemon: &Daemon) -> Result<(), Failure> {
     if !clock::within(PATIENCE, || !system::is_running(pid)) {
         let message = format!("procurify-tokend (pid {pid}) was told to stop, and is still finishing");
         return Err(Failure::new(ExitCode::Busy, message));
+    }
+    if args.json {
+        return report::print_json(&[("pid", pid.into())]);
     }
     match Supervisor::here() {
         None => say::line("procurify-tokend has stopped. The next command that needs one starts it again."),
