@@ -115,7 +115,7 @@ fn names_are_silent_where_no_daemon_runs_and_none_is_started() {
     };
     let typed = complete("=");
     assert_eq!((typed.stdout.as_str(), typed.stderr.as_str()), ("", ""));
-    assert_eq!(home.processes(), [], "a daemon was started");
+    assert!(home.processes().is_empty(), "a daemon was started");
     // Nor where the vault is locked.
     let _daemon = home.start();
     home.enrol("acme");

@@ -233,7 +233,10 @@ fn collect(into: &mut BTreeMap<String, BTreeSet<String>>, path: &str, value: &Va
             "object"
         }
         Value::Array(elements) => {
-            elements.iter().for_each(|element| collect(into, &format!("{path}[]"), element));
+            let each = format!("{path}[]");
+            // A list may be empty in all of them, such as that of the warnings.
+            into.entry(each.clone()).or_default();
+            elements.iter().for_each(|element| collect(into, &each, element));
             return;
         }
         Value::Null => "null",

@@ -99,14 +99,10 @@ fn page(command: &Command, section: &str, more: &[(&str, &str)]) -> io::Result<V
     Ok(without_idle_breaks(&page))
 }
 
-/// clap_mangen breaks lines beside vertical space, where that does nothing and is warned of.
+/// clap_mangen breaks lines beside empty ones, where that does nothing and is warned of.
 fn without_idle_breaks(page: &[u8]) -> Vec<u8> {
-    let lines: Vec<&[u8]> = page.split_inclusive(|byte| *byte == b'\n').collect();
-    let is_space = |place: usize| lines.get(place).is_some_and(|line| line.starts_with(b".sp"));
-    let is_idle = |place: usize| {
-        lines[place].starts_with(b".br") && (is_space(place + 1) || place > 0 && is_space(place - 1))
-    };
-    (0..lines.len()).filter(|place| !is_idle(*place)).flat_map(|place| lines[place].to_vec()).collect()
+    let page = String::from_utf8_lossy(page);
+    page.replace(".br\n\n.br\n", ".sp\n").replace(".br\n\n", ".sp\n").into_bytes()
 }
 
 /// The page of `config.toml`: the file that the daemon prints, whose comments say what each key means.

@@ -88,7 +88,7 @@ pub(crate) enum SlotCommand {
         /// What opens it
         kind: NewSlotKind,
         /// What it is for; whoever reads the vault's file can read this, too
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         description: Description,
         /// Read the new passphrase from stdin
         #[arg(long, conflicts_with = "key_stdin")]
