@@ -36,11 +36,17 @@ const COMMANDS: &[(&str, How)] = &[
     ("cargo build --release && target/release/procurify-token demo", Not("the last step of .ci/run")),
     ("cargo test --workspace", Not("what runs this test")),
     ("mkdir -p ~/.local/bin", Run(nothing)),
-    ("install -m 755 target/release/procurify-token target/release/procurify-tokend ~/.local/bin/", Run(nothing)),
+    (
+        "install -m 755 target/release/procurify-token target/release/procurify-tokend ~/.local/bin/",
+        Run(nothing),
+    ),
     ("procurify-token init", Run(nothing)),
     ("procurify-token add acme", Answering(nothing, ADD)),
     ("TOKEN=$(procurify-token get acme)", Run(nothing)),
-    ("procurify-token get acme --header | curl -sS -H @- https://acme.procurify.com/api/v3/vendors/", Run(nothing)),
+    (
+        "procurify-token get acme --header | curl -sS -H @- https://acme.procurify.com/api/v3/vendors/",
+        Run(nothing),
+    ),
     (
         "procurify-token exec acme -- sh -c 'echo \"$PROCURIFY_DOMAIN $PROCURIFY_BASE_URL ${#PROCURIFY_TOKEN}\"; exit 3'; echo $?",
         Run(nothing),
@@ -54,11 +60,11 @@ const COMMANDS: &[(&str, How)] = &[
     ("procurify-token watch acme", Until("")),
     ("procurify-token slot list", Run(House::a_recovery_code)),
     ("procurify-token slot add passphrase --description Anna", Answering(nothing, PASSPHRASE)),
-    ("procurify-token slot remove 9b31d007", Not("a slot's id is another each time; vault_commands.rs removes some")),
     (
-        "printf 'name,client_id,client_secret\\nacme,ID,SECRET\\n' | procurify-token import -",
-        Alone(nothing),
+        "procurify-token slot remove 9b31d007",
+        Not("a slot's id is another each time; vault_commands.rs removes some"),
     ),
+    ("printf 'name,client_id,client_secret\\nacme,ID,SECRET\\n' | procurify-token import -", Alone(nothing)),
     ("procurify-token export | age -r RECIPIENT > procurify.age", Run(nothing)),
     ("age -d procurify.age | procurify-token import -", Alone(House::with_an_export)),
     ("procurify-token audit show --since 1h", But(nothing, &["get denied"])),
@@ -76,7 +82,10 @@ const COMMANDS: &[(&str, How)] = &[
         "install -D -m 644 packaging/systemd/user/procurify-tokend.service ~/.config/systemd/user/procurify-tokend.service",
         Alone(nothing),
     ),
-    ("sudo install -m 755 target/release/procurify-token target/release/procurify-tokend /usr/bin/", Not(ROOT)),
+    (
+        "sudo install -m 755 target/release/procurify-token target/release/procurify-tokend /usr/bin/",
+        Not(ROOT),
+    ),
     ("sudo install -m 755 target/dist/procurify-token target/dist/procurify-tokend /usr/bin/", Not(ROOT)),
     ("systemctl --user daemon-reload", Not(SERVICE)),
     ("systemctl --user enable --now procurify-tokend", Not(SERVICE)),
@@ -92,9 +101,15 @@ const COMMANDS: &[(&str, How)] = &[
     ("sudo systemctl enable --now procurify-tokend", Not(ROOT)),
     ("sudo procurify-token init", Not(ROOT)),
     ("sudo procurify-token add acme", Not(ROOT)),
-    ("sudo install -m 755 target/release/procurify-token target/release/procurify-tokend /usr/local/bin/", Not(ROOT)),
+    (
+        "sudo install -m 755 target/release/procurify-token target/release/procurify-tokend /usr/local/bin/",
+        Not(ROOT),
+    ),
     ("cp packaging/launchd/local.procurify-tokend.plist ~/Library/LaunchAgents/", Not("macOS")),
-    ("launchctl bootstrap \"gui/$(id -u)\" ~/Library/LaunchAgents/local.procurify-tokend.plist", Not("macOS")),
+    (
+        "launchctl bootstrap \"gui/$(id -u)\" ~/Library/LaunchAgents/local.procurify-tokend.plist",
+        Not("macOS"),
+    ),
     // client/cli/json.md.
     ("procurify-token get acmee --json", Run(nothing)),
     // CONTRIBUTING.md and tests/bench/README.md.
@@ -141,7 +156,10 @@ fn every_command_that_a_document_shows_does_what_it_says() {
             let place = format!("{document}:{}", shown.line);
             let how = COMMANDS.iter().find(|(command, _)| *command == shown.command);
             let Some((_, how)) = how else {
-                panic!("{place} shows a command that COMMANDS does not have, so nobody says how it is run:\n{}", shown.command);
+                panic!(
+                    "{place} shows a command that COMMANDS does not have, so nobody says how it is run:\n{}",
+                    shown.command
+                );
             };
             run += usize::from(!matches!(how, Not(_)));
             house.try_out(how, &shown, &place);
@@ -157,7 +175,10 @@ fn no_other_document_shows_a_command_and_no_command_of_the_table_is_forgotten() 
     for document in documents(&root) {
         let name = document.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
         let all = Shown::all(&name);
-        assert!(all.is_empty() || DOCUMENTS.contains(&name.as_str()), "{name} shows commands and is not in DOCUMENTS");
+        assert!(
+            all.is_empty() || DOCUMENTS.contains(&name.as_str()),
+            "{name} shows commands and is not in DOCUMENTS"
+        );
         shown.extend(all.into_iter().map(|shown| shown.command));
     }
     for (command, how) in COMMANDS {
@@ -179,19 +200,29 @@ fn every_command_that_a_sentence_names_exists_with_its_options() {
         let text: String = text.split("```").step_by(2).collect();
         for code in text.split('`').skip(1).step_by(2) {
             let Some(words) = code.split("procurify-token ").nth(1) else { continue };
-            let words: Vec<&str> = words.split([' ', '|', ')', ';']).take_while(|word| !word.is_empty()).collect();
-            let is_word = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
+            let words: Vec<&str> =
+                words.split([' ', '|', ')', ';']).take_while(|word| !word.is_empty()).collect();
+            let is_word = |word: &&&str| {
+                word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+            };
             let mut command: Vec<&str> = words.iter().take_while(is_word).copied().collect();
             let takes_another = ["slot", "audit", "access"].contains(command.first().unwrap_or(&""));
             command.truncate(if takes_another { 2 } else { 1 });
-            if command.is_empty() || command == ["export"] && words.contains(&"export") && code.contains("version") {
+            if command.is_empty()
+                || command == ["export"] && words.contains(&"export") && code.contains("version")
+            {
                 continue;
             }
             let help = home.command(command.iter().chain(&["--help"])).run();
             assert_eq!(help.code, Some(0), "{}: `{code}`: {help:#?}", document.display());
-            for option in words.iter().take_while(|word| **word != "--").filter(|word| word.starts_with("--")) {
+            for option in words.iter().take_while(|word| **word != "--").filter(|word| word.starts_with("--"))
+            {
                 let option = option.split('=').next().unwrap();
-                assert!(help.stdout.contains(option), "{}: `{code}`: there is no {option}", document.display());
+                assert!(
+                    help.stdout.contains(option),
+                    "{}: `{code}`: there is no {option}",
+                    document.display()
+                );
             }
             count += 1;
         }
@@ -223,7 +254,10 @@ impl Shown {
                 Some("console") => match trimmed.strip_prefix("$ ") {
                     Some(command) => command,
                     None => {
-                        all.last_mut().expect("a console begins with a command").printed.push(line.to_owned());
+                        all.last_mut()
+                            .expect("a console begins with a command")
+                            .printed
+                            .push(line.to_owned());
                         continue;
                     }
                 },
@@ -241,7 +275,8 @@ impl Shown {
         let seen: Vec<String> = seen.lines().map(masked).collect();
         let mut rest = seen.iter();
         for line in &self.printed {
-            if line.trim().is_empty() || line.trim() == "…" || but.iter().any(|words| line.contains(words)) {
+            if line.trim().is_empty() || line.trim() == "…" || but.iter().any(|words| line.contains(words))
+            {
                 continue;
             }
             let line = masked(line);
@@ -303,7 +338,9 @@ fn masked(line: &str) -> String {
 fn masked_word(word: &str) -> String {
     // A folder of ours, wherever it is.
     let word = match (word.find('/'), word.find("procurify-")) {
-        (Some(start), Some(name)) if start < name && !word.contains("://") => format!("{}P/{}", &word[..start], &word[name..]),
+        (Some(start), Some(name)) if start < name && !word.contains("://") => {
+            format!("{}P/{}", &word[..start], &word[name..])
+        }
         _ => word.to_owned(),
     };
     // And a file with a name of chance.
@@ -414,9 +451,10 @@ impl House {
     fn run(&self, shown: &Shown, but: &[&str], place: &str) {
         let typed = self.shell(&shown.command).run();
         // What is shown to fail says so itself.
-        let is_shown_to_fail = shown.printed.iter().any(|line| {
-            line.starts_with("procurify-token: ") || line.starts_with("{\"error\"")
-        });
+        let is_shown_to_fail = shown
+            .printed
+            .iter()
+            .any(|line| line.starts_with("procurify-token: ") || line.starts_with("{\"error\""));
         assert!(typed.code == Some(0) || is_shown_to_fail, "{place}: {typed:#?}");
         shown.must_be_in(&typed.stdout, but, place);
     }
@@ -473,14 +511,18 @@ impl House {
     }
 
     fn with_an_export(&self) {
-        let lines = "printf 'name,client_id,client_secret\\nacme,ID,SECRET\\n' | age -r RECIPIENT > procurify.age";
+        let lines =
+            "printf 'name,client_id,client_secret\\nacme,ID,SECRET\\n' | age -r RECIPIENT > procurify.age";
         self.does(lines);
     }
 
     /// As the remark in that block says.
     fn a_key_from_pass(&self) {
         let pass = self.home.path().join("tools/pass");
-        self.home.configure(&format!("[vault]\ncommand = [\"{}\", \"show\", \"procurify-token\"]\n", pass.display()));
+        self.home.configure(&format!(
+            "[vault]\ncommand = [\"{}\", \"show\", \"procurify-token\"]\n",
+            pass.display()
+        ));
         self.does("procurify-token stop");
     }
 }
