@@ -17,7 +17,7 @@ fn bash_completes_commands_options_and_names() {
         let shell = home.shell("").instead("bash", ["--norc", "--noprofile", "-i"]).env("PS1", "ready> ");
         let source =
             format!("bind 'set enable-bracketed-paste off'; source '{}'; PS1='go> '\r", script.display());
-        shown(shell.env("TERM", "dumb").at_terminal(&[
+        shown(&shell.env("TERM", "dumb").at_terminal(&[
             Answer::Keys("ready> ", &source),
             Answer::Keys("\ngo> ", &format!("{keys}\t")),
             Answer::Keys("acme/reporting", "\x15exit\r"),
@@ -57,7 +57,7 @@ fn zsh_completes_commands_options_and_names() {
             folder.display()
         );
         let shell = home.shell("").instead("zsh", ["-f", "-i"]).env("PS1", "ready> ").env("TERM", "dumb");
-        shown(shell.at_terminal(&[
+        shown(&shell.at_terminal(&[
             Answer::Keys("ready> ", &start),
             Answer::Keys("go> ", &format!("{keys}\t")),
             Answer::Keys(expected, "\x15exit\r"),
@@ -215,12 +215,13 @@ fn every_command_has_a_man_page_and_every_page_is_clean() {
     }
     if there("man", test) {
         for page in &pages {
-            let mut man = Command::new("man");
-            man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])
+            let mut reader = Command::new("man");
+            reader
+                .args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])
                 .arg(page)
                 .env("LC_ALL", "C.UTF-8")
                 .env("MANWIDTH", "80");
-            let output = man.output().unwrap();
+            let output = reader.output().unwrap();
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success() && told.is_empty(), "{}: {told}", page.display());
         }
@@ -243,7 +244,7 @@ fn documents(home: &Home) -> PathBuf {
     folder
 }
 
-fn shown(screen: Screen) -> String {
+fn shown(screen: &Screen) -> String {
     assert_eq!(screen.code, Some(0), "{}", screen.shown());
     screen.shown()
 }

@@ -251,16 +251,15 @@ impl Shown {
             }
             let command = match block {
                 Some("sh") if !trimmed.is_empty() && !trimmed.starts_with('#') => trimmed,
-                Some("console") => match trimmed.strip_prefix("$ ") {
-                    Some(command) => command,
-                    None => {
-                        all.last_mut()
-                            .expect("a console begins with a command")
-                            .printed
-                            .push(line.to_owned());
+                Some("console") => {
+                    if let Some(command) = trimmed.strip_prefix("$ ") {
+                        command
+                    } else {
+                        let last = all.last_mut().expect("a console begins with a command");
+                        last.printed.push(line.to_owned());
                         continue;
                     }
-                },
+                }
                 _ => continue,
             };
             // A remark is set apart by two spaces at least.
@@ -306,33 +305,34 @@ fn has_in_order(text: &str, parts: &[&str]) -> bool {
 fn masked(line: &str) -> String {
     // The home of a test is closed to others as a whole.
     let line = line.replace(", once a folder above is opened,", "");
-    let mut words: Vec<String> = Vec::new();
-    for word in line.split_whitespace() {
-        let word = masked_word(word);
-        // `in 23 h 59 min`, `2 d ago` and `now` are distances.
-        let is_unit = ["d", "h", "min", "s"].iter().any(|unit| word.trim_end_matches([',', ')']) == *unit);
-        if is_unit && words.last().is_some_and(|last| last == "N" || last == "D") {
-            words.pop();
-            if words.last().is_none_or(|last| last != "D") {
-                words.push("D".to_owned());
-            }
-        } else if word == "ago" && words.last().is_some_and(|last| last == "D") {
-        } else if word == "now" {
-            words.push("D".to_owned());
+    let words: Vec<String> = line.split_whitespace().map(masked_word).collect();
+    let mut rest = words.as_slice();
+    let mut masked = Vec::new();
+    while let [word, after @ ..] = rest {
+        if let Some(length) = distance(rest) {
+            masked.push("D");
+            rest = &rest[length..];
         } else {
-            if word == "D" {
-                continue;
-            }
-            words.push(word);
-        }
-        if let [.., before, last] = words.as_slice()
-            && before == "in"
-            && last == "D"
-        {
-            words.remove(words.len() - 2);
+            masked.push(word);
+            rest = after;
         }
     }
-    words.join(" ")
+    masked.join(" ")
+}
+
+/// How many of the words at the beginning say how far away something is: `in 23 h 59 min`, `2 d ago`, `now`.
+fn distance(words: &[String]) -> Option<usize> {
+    let plain = |place: usize| words.get(place).map(|word| word.trim_end_matches([',', ')']));
+    if plain(0) == Some("now") {
+        return Some(1);
+    }
+    let start = usize::from(plain(0) == Some("in"));
+    let is_pair = |place: &usize| {
+        plain(*place) == Some("N") && matches!(plain(place + 1), Some("d" | "h" | "min" | "s"))
+    };
+    let pairs = (start..).step_by(2).take_while(is_pair).count();
+    let end = start + 2 * pairs;
+    (pairs > 0).then(|| end + usize::from(plain(end) == Some("ago")))
 }
 
 fn masked_word(word: &str) -> String {

@@ -236,7 +236,9 @@ fn collect(into: &mut BTreeMap<String, BTreeSet<String>>, path: &str, value: &Va
             let each = format!("{path}[]");
             // A list may be empty in all of them, such as that of the warnings.
             into.entry(each.clone()).or_default();
-            elements.iter().for_each(|element| collect(into, &each, element));
+            for element in elements {
+                collect(into, &each, element);
+            }
             return;
         }
         Value::Null => "null",
@@ -259,7 +261,7 @@ impl Page {
         let mut heading = String::new();
         for line in text.lines() {
             if line.starts_with('#') {
-                heading = line.trim_start_matches('#').trim().trim_matches('`').to_owned();
+                line.trim_start_matches('#').trim().trim_matches('`').clone_into(&mut heading);
             }
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             if let ["", member, kind, _, ""] = cells[..]

@@ -18,19 +18,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use clap::{Command, CommandFactory as _};
 use clap_complete::aot::{self, Generator};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use procurify_tokend::cli::Arguments;
-use source::{args, exit, text, when};
+use source::{args, clock, exit, text, when};
 
 /// The rooms of the command that its command line is made of. A binary has no library to take them from.
 #[path = "../src"]
 #[expect(dead_code, unused_imports, reason = "the command uses the rest")]
 mod source {
     pub(crate) mod args;
+    pub(crate) mod clock;
     pub(crate) mod exit;
     pub(crate) mod text;
     pub(crate) mod when;
@@ -99,7 +100,7 @@ fn page(command: &Command, section: &str, more: &[(&str, &str)]) -> io::Result<V
     Ok(without_idle_breaks(&page))
 }
 
-/// clap_mangen breaks lines beside empty ones, where that does nothing and is warned of.
+/// `clap_mangen` breaks lines beside empty ones, where that does nothing and is warned of.
 fn without_idle_breaks(page: &[u8]) -> Vec<u8> {
     let page = String::from_utf8_lossy(page);
     page.replace(".br\n\n.br\n", ".sp\n").replace(".br\n\n", ".sp\n").into_bytes()
@@ -195,7 +196,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The same for the same source, where the builder says so.
 fn date() -> String {
     let of_build = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.parse().ok());
-    let at = of_build.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or_else(Utc::now);
+    let at = of_build.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or_else(clock::now);
     at.format("%Y-%m-%d").to_string()
 }
 

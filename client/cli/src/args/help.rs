@@ -325,7 +325,6 @@ mod tests {
         for c in line.chars() {
             match (quote, c) {
                 (Some(open), c) if c == open => quote = None,
-                (Some(_), c) => word.push(c),
                 (None, '\'' | '"') if word.is_empty() || c == '\'' => quote = Some(c),
                 (None, '|' | '<' | '>' | ')' | '"') => break,
                 (None, ' ') => {
@@ -336,7 +335,7 @@ mod tests {
                     words.push(std::mem::take(&mut word).into());
                     continue;
                 }
-                (None, c) => word.push(c),
+                (_, c) => word.push(c),
             }
             gap = 0;
         }

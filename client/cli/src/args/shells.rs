@@ -20,7 +20,7 @@ pub(crate) enum Shell {
     Fish,
     /// 5.1 or later
     #[value(name = "powershell")]
-    PowerShell,
+    Pwsh,
 }
 
 #[derive(Debug, Args)]

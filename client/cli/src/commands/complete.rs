@@ -53,7 +53,7 @@ fn line(shell: Shell, candidate: &CompletionCandidate) -> Option<String> {
         Shell::Bash => format!("{word}\n"),
         Shell::Zsh if what.is_empty() => format!("{}\n", word.replace(':', "\\:")),
         Shell::Zsh => format!("{}:{what}\n", word.replace(':', "\\:")),
-        Shell::Fish | Shell::PowerShell => format!("{word}\t{what}\n"),
+        Shell::Fish | Shell::Pwsh => format!("{word}\t{what}\n"),
     })
 }
 

@@ -14,6 +14,6 @@ fn script(shell: Shell) -> &'static str {
         Shell::Bash => include_str!("../../completions/procurify-token.bash"),
         Shell::Zsh => include_str!("../../completions/_procurify-token"),
         Shell::Fish => include_str!("../../completions/procurify-token.fish"),
-        Shell::PowerShell => include_str!("../../completions/procurify-token.ps1"),
+        Shell::Pwsh => include_str!("../../completions/procurify-token.ps1"),
     }
 }
