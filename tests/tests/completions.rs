@@ -24,6 +24,9 @@ fn bash_completes_commands_options_and_names() {
         ]))
     };
     assert!(typed("procurify-token get acme/r").contains("get acme/reporting "));
+    // What is typed so far is not run to complete what follows.
+    typed("procurify-token get '$(touch ran)' `touch ran` $(touch ran) acme/r");
+    assert!(!home.path().join("ran").exists(), "a word was run");
     assert!(
         typed("procurify-token invalidate globex; procurify-token status acme/")
             .contains("status acme/reporting ")
@@ -41,6 +44,7 @@ fn bash_completes_commands_options_and_names() {
     assert_eq!(replies("procurify-token get acme", "--min"), "--min-ttl\n");
     assert_eq!(replies("procurify-token watch", "''"), "acme\nacme/reporting\nglobex\n");
     assert_eq!(replies("procurify-token slot add", "pass"), "passphrase\n");
+    assert_eq!(replies("procurify-token --autostart =", "al"), "always\n");
     assert_eq!(replies("procurify-token add", "ac"), "\n", "the name of a new one is nobody's to know");
 }
 
@@ -65,6 +69,9 @@ fn zsh_completes_commands_options_and_names() {
     };
     typed("procurify-token get acme/r", "get acme/reporting");
     typed("procurify-token refr", "token refresh");
+    // What is typed so far is not run to complete what follows.
+    typed("procurify-token get '$(touch ran)' `touch ran` $(touch ran) acme/r", "acme/reporting");
+    assert!(!home.path().join("ran").exists(), "a word was run");
     typed("procurify-token get acme --min", "--min-ttl");
     typed("procurify-token slot add pass", "add passphrase");
 }
@@ -83,6 +90,9 @@ fn fish_completes_commands_options_and_names() {
     };
     assert_eq!(replies("procurify-token get a"), ["acme", "acme/reporting"]);
     assert_eq!(replies("procurify-token refr"), ["refresh"]);
+    // What is typed so far is not run to complete what follows.
+    assert_eq!(replies("procurify-token get (touch ran) acme/r"), ["acme/reporting"]);
+    assert!(!home.path().join("ran").exists(), "a word was run");
     assert_eq!(replies("procurify-token get acme --min"), ["--min-ttl"]);
     assert_eq!(replies("procurify-token slot add pass"), ["passphrase"]);
 }

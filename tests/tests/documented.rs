@@ -230,6 +230,26 @@ fn every_command_that_a_sentence_names_exists_with_its_options() {
     assert!(count > 15, "only {count} were found");
 }
 
+#[test]
+fn the_table_of_exit_codes_is_that_of_the_help() {
+    let help = Home::new(&[]).command(["--help"]).run().succeeds().stdout;
+    let codes = help.split("Exit codes:\n").nth(1).unwrap();
+    let told: Vec<(String, String)> = codes
+        .lines()
+        .filter_map(|line| line.trim().split_once("  "))
+        .map(|(code, meaning)| (code.to_owned(), meaning.replace('`', "")))
+        .collect();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let table = readme.split("\n## Exit codes\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let shown: Vec<(String, String)> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .filter(|(code, _)| code.parse::<u8>().is_ok())
+        .map(|(code, meaning)| (code.to_owned(), meaning.replace('`', "")))
+        .collect();
+    assert_eq!(shown, told);
+}
+
 /// A command that a document shows, and what it says that it prints.
 struct Shown {
     line: usize,
