@@ -1,5 +1,6 @@
 //! The command line: words in, valid types out. What a command does with them is not decided here.
 
+mod about;
 mod audit;
 mod enrol;
 mod help;
@@ -11,9 +12,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use procurify_token_protocol::{CredentialName, Fingerprint};
 
+pub(crate) use self::about::{About, about};
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditShowArgs};
 pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
 pub(crate) use self::keys::{
@@ -30,43 +32,6 @@ pub(crate) fn read() -> Result<CommandLine, Failure> {
         return Ok(line);
     }
     CommandLine::try_parse_from(&words).map_err(|error| smuggled::without_values(&words, error))
-}
-
-/// What a command line that failed is about. It is read for that once more, by what its arguments are called, so that a command
-/// that succeeds pays nothing, and a new one is known.
-#[derive(Debug, Default)]
-pub(crate) struct About {
-    /// Whether a program reads what is said.
-    pub(crate) is_json: bool,
-    /// The credentials that it names.
-    pub(crate) names: Vec<CredentialName>,
-    /// The daemon's socket, where one is named.
-    pub(crate) socket: Option<PathBuf>,
-}
-
-/// What the command line of this process is about.
-pub(crate) fn about() -> About {
-    about_words(std::env::args_os().collect())
-}
-
-fn about_words(words: Vec<OsString>) -> About {
-    let own = words.iter().take_while(|word| *word != "--");
-    let is_json = own.clone().any(|word| word == "--json");
-    let Ok(matches) = CommandLine::command().try_get_matches_from(words) else {
-        return About { is_json, ..About::default() };
-    };
-    let socket = matches.try_get_one::<PathBuf>("socket").ok().flatten().cloned();
-    let mut about = About { socket, ..About::default() };
-    let mut matches = &matches;
-    while let Some((_, inner)) = matches.subcommand() {
-        about.is_json |= matches!(inner.try_get_one::<bool>("json"), Ok(Some(true)));
-        for id in ["name", "names"] {
-            let names = inner.try_get_many::<CredentialName>(id).ok().flatten();
-            about.names.extend(names.into_iter().flatten().cloned());
-        }
-        matches = inner;
-    }
-    about
 }
 
 /// `get NAME` and no more, which is what scripts ask for: to describe the whole command line to clap takes longer than all the
@@ -399,6 +364,7 @@ const AUTOSTART: &str = "PROCURIFY_TOKEN_AUTOSTART";
 mod tests {
     use super::*;
     use crate::exit::ExitCode;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_definition_is_sound() {
