@@ -19,7 +19,7 @@ fn bash_completes_commands_options_and_names() {
             format!("bind 'set enable-bracketed-paste off'; source '{}'; PS1='go> '\r", script.display());
         shown(&shell.env("TERM", "dumb").at_terminal(&[
             Answer::Keys("ready> ", &source),
-            Answer::Keys("\ngo> ", &format!("{keys}\t")),
+            Answer::Keys("\ngo> ", &format!("{keys}{TABS}")),
             Answer::Keys("acme/reporting", "\x15exit\r"),
         ]))
     };
@@ -42,7 +42,7 @@ fn bash_completes_commands_options_and_names() {
     };
     assert_eq!(replies("procurify-token", "ref"), "refresh\n");
     assert_eq!(replies("procurify-token get acme", "--min"), "--min-ttl\n");
-    assert_eq!(replies("procurify-token watch", "''"), "acme\nacme/reporting\nglobex\n");
+    in_the_end(&"acme\nacme/reporting\nglobex\n".to_owned(), || replies("procurify-token watch", "''"));
     assert_eq!(replies("procurify-token slot add", "pass"), "passphrase\n");
     assert_eq!(replies("procurify-token --autostart =", "al"), "always\n");
     assert_eq!(replies("procurify-token add", "ac"), "\n", "the name of a new one is nobody's to know");
@@ -63,7 +63,7 @@ fn zsh_completes_commands_options_and_names() {
         let shell = home.shell("").instead("zsh", ["-f", "-i"]).env("PS1", "ready> ").env("TERM", "dumb");
         shown(&shell.at_terminal(&[
             Answer::Keys("ready> ", &start),
-            Answer::Keys("go> ", &format!("{keys}\t")),
+            Answer::Keys("go> ", &format!("{keys}{TABS}")),
             Answer::Keys(expected, "\x15exit\r"),
         ]))
     };
@@ -88,10 +88,11 @@ fn fish_completes_commands_options_and_names() {
         let typed = home.shell("").instead("fish", ["--no-config", "-c", &run]).run().succeeds();
         typed.stdout.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(replies("procurify-token get a"), ["acme", "acme/reporting"]);
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    in_the_end(&words(&["acme", "acme/reporting"]), || replies("procurify-token get a"));
     assert_eq!(replies("procurify-token refr"), ["refresh"]);
     // What is typed so far is not run to complete what follows.
-    assert_eq!(replies("procurify-token get (touch ran) acme/r"), ["acme/reporting"]);
+    in_the_end(&words(&["acme/reporting"]), || replies("procurify-token get (touch ran) acme/r"));
     assert!(!home.path().join("ran").exists(), "a word was run");
     assert_eq!(replies("procurify-token get acme --min"), ["--min-ttl"]);
     assert_eq!(replies("procurify-token slot add pass"), ["passphrase"]);
@@ -125,7 +126,7 @@ fn names_are_silent_where_no_daemon_runs_and_none_is_started() {
     // Nor where the vault is locked.
     let _daemon = home.start();
     home.enrol("acme");
-    assert_eq!(complete("=").stdout, "acme\n");
+    in_the_end(&"acme\n".to_owned(), || complete("=").stdout);
     assert_eq!(complete("=b").stdout, "");
     home.command(["lock"]).run().succeeds();
     let typed = complete("=");
@@ -153,8 +154,10 @@ fn the_socket_that_is_named_on_the_line_is_asked() {
     let socket = home.socket();
     let socket = socket.to_str().unwrap();
     let words = ["complete", "fish", "=", "--", "procurify-token", "--socket", socket, "get"];
-    let typed = home.command(words).env("XDG_RUNTIME_DIR", "/nonexistent").env("HOME", "/nonexistent").run();
-    assert_eq!(typed.succeeds().stdout, "acme\t\n");
+    in_the_end(&"acme\t\n".to_owned(), || {
+        let asked = home.command(words).env("XDG_RUNTIME_DIR", "/nonexistent").env("HOME", "/nonexistent");
+        asked.run().succeeds().stdout
+    });
 }
 
 #[test]
@@ -238,6 +241,13 @@ fn every_command_has_a_man_page_and_every_page_is_clean() {
     }
 }
 
+/// Who completes waits for a daemon no longer than a person does not notice, and a busy machine may take longer: it is asked again.
+#[track_caller]
+fn in_the_end<T: PartialEq + std::fmt::Debug>(expected: &T, ask: impl Fn() -> T) {
+    let is_given = (0..TRIES).any(|_| ask() == *expected);
+    assert!(is_given, "wanted: {expected:?}, given again and again: {:?}", ask());
+}
+
 fn enrolled() -> (Home, Daemon) {
     let home = Home::new(&["acme", "globex"]);
     let daemon = home.start();
@@ -277,3 +287,7 @@ fn is_there(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }
+
+const TRIES: usize = 50;
+/// As somebody presses it who is not answered at once.
+const TABS: &str = "\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t";
