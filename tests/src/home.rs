@@ -256,6 +256,14 @@ impl Home {
         );
     }
 
+    /// One of the command's examples: the program that writes man pages and completions.
+    pub fn documents(&self, folder: &Path) -> Invocation {
+        let mut command = Command::new(example("documents"));
+        self.furnish(&mut command);
+        command.arg(folder);
+        self.invocation(command)
+    }
+
     /// One of the client crate's examples, with these words and without a proxy, which the sandbox's plain address needs none of.
     pub fn example(&self, name: &str, words: &[&str]) -> Invocation {
         let mut command = Command::new(example(name));

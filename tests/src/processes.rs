@@ -23,10 +23,10 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The path of one of the client crate's examples, built with the same profile.
+/// The path of an example of the client crate or of the command, built with the same profile.
 pub(crate) fn example(name: &str) -> PathBuf {
     let path = program("procurify-token").with_file_name("examples").join(name);
-    let build = "cargo build -p procurify-token-client --examples --all-features";
+    let build = "cargo build -p procurify-token-client -p procurify-token --examples --all-features";
     assert!(path.is_file(), "{} is missing; build it with: {build}", path.display());
     path
 }

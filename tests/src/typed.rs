@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::processes::{PATIENCE, wait_for_end};
+use crate::terminal::{self, Answer, Screen};
 
 /// A command line that is about to be typed.
 #[derive(Debug)]
@@ -54,6 +55,19 @@ impl Invocation {
         self
     }
 
+    /// Another program instead, found in `PATH`, in the same environment.
+    #[must_use]
+    pub fn instead<A: AsRef<OsStr>>(mut self, program: &str, words: impl IntoIterator<Item = A>) -> Self {
+        let mut command = Command::new(program);
+        command.args(words).env_clear();
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        self.command = command;
+        self
+    }
+
     /// Types it and waits for its end.
     pub fn run(self) -> Typed {
         let kept = self.kept.clone();
@@ -75,6 +89,12 @@ impl Invocation {
     /// The command itself, for a test that listens to what it prints meanwhile.
     pub fn into_command(self) -> Command {
         self.command
+    }
+
+    /// Types it at a terminal, and each answer when it is asked for.
+    #[track_caller]
+    pub fn at_terminal(self, answers: &[Answer<'_>]) -> Screen {
+        terminal::run(&self.command, answers)
     }
 
     /// Types it and does not wait. Its output goes to files below the home, so that nobody has to read it meanwhile.

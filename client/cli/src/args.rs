@@ -1,13 +1,14 @@
 //! The command line: words in, valid types out. What a command does with them is not decided here.
 
+mod about;
 mod audit;
 mod calls;
 mod enrol;
 mod help;
 mod keep;
 mod keys;
-#[cfg_attr(windows, expect(dead_code, reason = "there is no service yet"))]
 mod service;
+mod shells;
 mod smuggled;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use procurify_token_protocol::{CredentialName, Fingerprint};
 
+pub(crate) use self::about::{About, about};
 pub(crate) use self::audit::{AuditArgs, AuditCommand, AuditShowArgs};
 pub(crate) use self::calls::{ApiArgs, CurlArgs, FieldArgs};
 pub(crate) use self::enrol::{AddArgs, RotateArgs, RotateStep, SecretArgs};
@@ -24,9 +26,8 @@ pub(crate) use self::keep::{FileMode, KeepArgs};
 pub(crate) use self::keys::{
     ExportArgs, FileArgs, InitArgs, NewSlotKind, ProofArgs, RekeyArgs, SlotArgs, SlotCommand, UnlockArgs,
 };
-pub(crate) use self::service::ServiceArgs;
-#[cfg(unix)]
-pub(crate) use self::service::{ServiceCommand, WhoseArgs};
+pub(crate) use self::service::{ServiceArgs, ServiceCommand, WhoseArgs};
+pub(crate) use self::shells::{CompleteArgs, CompletionsArgs, Shell};
 use crate::exit::Failure;
 
 /// Reads the command line of this process.
@@ -99,7 +100,7 @@ pub(crate) enum Autostart {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make the vault
-    #[command(after_help = "Examples:\n  procurify-token init\n  procurify-token init --passphrase")]
+    #[command(after_help = help::INIT)]
     Init(InitArgs),
     /// Enrol a credential: store it durably, then try it
     #[command(after_help = help::ADD)]
@@ -129,30 +130,34 @@ pub(crate) enum Command {
     #[command(after_help = help::ROTATE)]
     Rotate(RotateArgs),
     /// Ask Procurify for a new token now
+    #[command(after_help = help::REFRESH)]
     Refresh(RefreshArgs),
     /// Print a line for each new token, refusal and removal, until interrupted
+    #[command(after_help = help::WATCH)]
     Watch(WatchArgs),
     /// Report that the API answered 401 to a token, so that it is not handed out again
+    #[command(after_help = help::INVALIDATE)]
     Invalidate(InvalidateArgs),
     /// Forget a credential with its secret
+    #[command(after_help = help::REMOVE)]
     Remove(RemoveArgs),
     /// Forget the vault key and every token until `unlock`
-    Lock,
+    #[command(after_help = help::LOCK)]
+    Lock(JsonArgs),
     /// Open the vault
-    #[command(
-        after_help = "Examples:\n  procurify-token unlock\n  procurify-token unlock --passphrase-stdin < FILE"
-    )]
+    #[command(after_help = help::UNLOCK)]
     Unlock(UnlockArgs),
     /// What opens the vault: list, add or remove a key slot
     #[command(after_help = help::SLOT)]
     Slot(SlotArgs),
     /// Give the vault a new key, and drop all that the key so far could open
+    #[command(after_help = help::REKEY)]
     Rekey(RekeyArgs),
     /// Write a copy of the sealed vault
     #[command(after_help = help::BACKUP)]
     Backup(FileArgs),
     /// Put a backup where there is no vault
-    #[command(after_help = "Example:\n  procurify-token restore procurify.vault && procurify-token unlock")]
+    #[command(after_help = help::RESTORE)]
     Restore(FileArgs),
     /// Write every credential with its secrets into a pipe
     #[command(after_help = help::EXPORT)]
@@ -170,12 +175,20 @@ pub(crate) enum Command {
     #[command(after_help = help::SERVICE)]
     Service(ServiceArgs),
     /// Stop the daemon
-    Stop,
+    #[command(after_help = help::STOP)]
+    Stop(JsonArgs),
     /// Become a program that outlives whoever started it
     #[command(hide = true)]
     Detached(DetachedArgs),
     /// Show everything at work, against a sandbox in a temporary folder
+    #[command(after_help = help::DEMO)]
     Demo,
+    /// Print what makes a shell complete commands, options and the names of credentials
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// What may come next on a command line, for the scripts of `completions`
+    #[command(hide = true)]
+    Complete(CompleteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -187,6 +200,7 @@ pub(crate) struct AccessArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccessCommand {
     /// Say for each verb whether a user may use it on a credential, and why
+    #[command(after_help = help::ACCESS_EXPLAIN)]
     Explain {
         /// The name or the number of a user of the daemon's system
         user: String,
@@ -253,6 +267,7 @@ pub(crate) struct FormArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     #[command(flatten)]
@@ -268,7 +283,7 @@ pub(crate) struct DetachedArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct JsonArgs {
     /// For programs
     #[arg(long)]
@@ -277,6 +292,7 @@ pub(crate) struct JsonArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: Option<CredentialName>,
     /// Keep showing it on the whole terminal, until q or Ctrl-C
@@ -288,6 +304,7 @@ pub(crate) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     #[command(flatten)]
@@ -296,6 +313,7 @@ pub(crate) struct WatchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RefreshArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Even though Procurify rejected these client credentials or asked for patience
@@ -307,24 +325,32 @@ pub(crate) struct RefreshArgs {
     /// How long to wait for it
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) deadline: Duration,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InvalidateArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Which token, as `status` and `get --json` name it [default: the current one]
     #[arg(long, value_name = "HEX")]
     pub(crate) fingerprint: Option<Fingerprint>,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// Without asking
     #[arg(long)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 const AUTOSTART: &str = "PROCURIFY_TOKEN_AUTOSTART";
@@ -333,7 +359,7 @@ const AUTOSTART: &str = "PROCURIFY_TOKEN_AUTOSTART";
 mod tests {
     use super::*;
     use crate::exit::ExitCode;
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_definition_is_sound() {

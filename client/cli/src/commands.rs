@@ -7,6 +7,8 @@ mod add;
 mod api;
 mod audit;
 mod backup;
+mod complete;
+mod completions;
 mod curl;
 mod detached;
 mod doctor;
@@ -37,14 +39,16 @@ mod watch;
 
 use std::time::Duration;
 
-use procurify_token_client::Error;
 use procurify_token_client::blocking::Client;
-use procurify_token_protocol::{Answer, RefusalCode, Request};
+use procurify_token_client::{Error, TokenGrant};
+use procurify_token_protocol::{Answer, RefusalCode, Request, SlotStatus};
+use serde_json::{Value, json};
 
 use crate::args::{Command, CommandLine};
 use crate::connect::{Connection, Daemon};
 use crate::demo;
 use crate::exit::{ExitCode, Failure};
+use crate::{clock, when};
 
 /// Does what the command line says.
 pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
@@ -56,15 +60,15 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Exec(args) => exec::run(&daemon, &args),
         Command::Api(args) => api::run(&daemon, args),
         Command::Curl(args) => Err(curl::run(&daemon, &args)),
-        Command::List(args) => list::run(&daemon, &args),
+        Command::List(args) => list::run(&daemon, args),
         Command::Status(args) => status::run(&daemon, &args),
-        Command::Doctor(args) => doctor::run(&daemon, &args),
+        Command::Doctor(args) => doctor::run(&daemon, args),
         Command::Rotate(args) => rotate::run(&daemon, args),
         Command::Refresh(args) => refresh::run(&daemon, args),
         Command::Watch(args) => watch::run(&daemon, &args),
         Command::Invalidate(args) => invalidate::run(&daemon, &args),
         Command::Remove(args) => remove::run(&daemon, args),
-        Command::Lock => lock::run(&daemon),
+        Command::Lock(args) => lock::run(&daemon, args),
         Command::Unlock(args) => unlock::run(&daemon, &args),
         Command::Slot(args) => slot::run(&daemon, args.command),
         Command::Rekey(args) => slot::rekey(&daemon, args),
@@ -75,9 +79,11 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
         Command::Access(args) => access::run(&daemon, args),
         Command::Audit(args) => audit::run(&daemon, args),
         Command::Service(args) => service::run(&args),
-        Command::Stop => stop::run(&daemon),
+        Command::Stop(args) => stop::run(&daemon, args),
         Command::Detached(args) => Err(detached::run(&args)),
         Command::Demo => demo::run(),
+        Command::Completions(args) => completions::run(args),
+        Command::Complete(args) => complete::run(args),
     }
 }
 
@@ -89,13 +95,21 @@ fn done(client: &mut Client, request: &Request) -> Result<(), Failure> {
     }
 }
 
-/// The certificate that the daemon is told to trust beside the system's. Who may not ask for it does without.
-fn extra_ca(daemon: &mut Connection<'_>, deadline: Duration) -> Result<Option<String>, Failure> {
-    daemon.ask(deadline, |client, _| match client.status() {
-        Ok(status) => Ok(status.extra_ca),
-        Err(error) if refused(&error) == Some(RefusalCode::DENIED) => Ok(None),
-        Err(error) => Err(error),
+/// A token for programs: which one it is and how long it lives, and not the token.
+fn token_json(grant: &TokenGrant) -> Value {
+    let ends = grant.token.expires_at();
+    json!({
+        "fingerprint": grant.token.fingerprint().to_string(),
+        "expires_at": when::stamp(ends),
+        "expires_in": (ends - clock::now()).num_seconds().max(0),
     })
+}
+
+/// What opens a vault, each kind once.
+fn kinds(slots: &[SlotStatus]) -> Vec<String> {
+    let mut kinds: Vec<_> = slots.iter().map(|slot| slot.kind.to_string()).collect();
+    kinds.dedup();
+    kinds
 }
 
 /// What the daemon should never answer.

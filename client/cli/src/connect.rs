@@ -59,6 +59,11 @@ impl Daemon {
         Ok(Client::connect(&self.options().patience(Duration::ZERO).deadline(GLANCE))?)
     }
 
+    /// The same for what is only nice to have: a daemon that cannot be asked is as good as none.
+    pub(crate) fn if_running(&self) -> Option<Client> {
+        Client::connect(&self.options()).ok()
+    }
+
     /// The socket that was named, if one was.
     pub(crate) fn named_socket(&self) -> Option<&Path> {
         self.named.as_deref()

@@ -94,6 +94,31 @@ impl ExitCode {
         }
     }
 
+    /// What it is called where programs are told. Part of the interface, as the number is.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Other => "other",
+            Self::Usage => "usage",
+            Self::NoDaemon => "no-daemon",
+            Self::Locked => "locked",
+            Self::UnknownCredential => "unknown-credential",
+            Self::Denied => "denied",
+            Self::Rejected => "rejected",
+            Self::Misconfigured => "misconfigured",
+            Self::Unavailable => "unavailable",
+            Self::Deadline => "deadline",
+            Self::Throttled => "throttled",
+            Self::Conflict => "conflict",
+            Self::NotStored => "not-stored",
+            Self::Busy => "busy",
+            Self::Amiss => "amiss",
+            Self::ApiError => "api-error",
+            Self::CannotRun => "cannot-run",
+            Self::CommandNotFound => "command-not-found",
+        }
+    }
+
     /// The code for a command that could not be run.
     pub(crate) fn of_unrunnable(error: &io::Error) -> Self {
         match error.kind() {
@@ -303,6 +328,8 @@ mod tests {
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 22, 126, 127, 130]);
         let meanings: HashSet<_> = ExitCode::ALL.iter().map(|code| code.meaning()).collect();
         assert_eq!(meanings.len(), ExitCode::ALL.len());
+        let kinds: HashSet<_> = ExitCode::ALL.iter().map(|code| code.kind()).collect();
+        assert_eq!(kinds.len(), ExitCode::ALL.len());
     }
 
     #[test]

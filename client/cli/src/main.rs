@@ -6,6 +6,7 @@
 
 #![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
 
+mod aftermath;
 mod args;
 mod autostart;
 mod bearer;
@@ -52,6 +53,6 @@ fn run() -> i32 {
     system::forbid_core_dumps();
     match args::read().and_then(commands::run) {
         Ok(()) => exit::ExitCode::Ok.number().into(),
-        Err(failure) => failure.tell().number().into(),
+        Err(failure) => aftermath::tell(failure).number().into(),
     }
 }

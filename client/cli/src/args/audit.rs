@@ -6,6 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use procurify_token_protocol::CredentialName;
 
+use super::{JsonArgs, help};
+
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
@@ -15,13 +17,11 @@ pub(crate) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Print the records that are kept
+    #[command(after_help = help::AUDIT_SHOW)]
     Show(AuditShowArgs),
     /// Say whether the records are those that were written, all of them and in their order, or which is the first that is not
-    Verify {
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = help::AUDIT_VERIFY)]
+    Verify(JsonArgs),
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use procurify_token_protocol::{Audience, BaseUrl, ClientId, CredentialName, Description, TokenUrl};
 
+use super::JsonArgs;
+
 /// Where a client secret comes from; typed when none of them is given.
 #[derive(Debug, Args)]
 pub(crate) struct SecretArgs {
@@ -58,6 +60,7 @@ pub(crate) struct AddArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RotateArgs {
+    /// Which credential
     #[arg(value_parser = CredentialName::from_pasted)]
     pub(crate) name: CredentialName,
     /// The new client id
@@ -67,6 +70,8 @@ pub(crate) struct RotateArgs {
     pub(crate) secret: SecretArgs,
     #[command(flatten)]
     pub(crate) step: RotateStep,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 /// Another step than the first one.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use procurify_token_protocol::{Description, SlotId};
 
+use super::{JsonArgs, help};
+
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct InitArgs {
@@ -23,6 +25,8 @@ pub(crate) struct InitArgs {
     /// Print the recovery code on stdout, and do not ask for it to be typed back
     #[arg(long, conflicts_with = "no_recovery_code")]
     pub(crate) no_confirm: bool,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +50,8 @@ pub(crate) struct UnlockArgs {
     /// Go back to an older generation: 1 is the one before the newest. What has its place is set aside
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) generation: Option<u8>,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 /// Something that may open a vault.
@@ -74,16 +80,15 @@ pub(crate) struct SlotArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SlotCommand {
     /// Show what opens the vault, and its older generations
-    List {
-        /// For programs
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = help::SLOT_LIST)]
+    List(JsonArgs),
     /// Have the vault opened by something more
+    #[command(after_help = help::SLOT_ADD)]
     Add {
+        /// What opens it
         kind: NewSlotKind,
         /// What it is for; whoever reads the vault's file can read this, too
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         description: Description,
         /// Read the new passphrase from stdin
         #[arg(long, conflicts_with = "key_stdin")]
@@ -93,8 +98,11 @@ pub(crate) enum SlotCommand {
         no_confirm: bool,
         #[command(flatten)]
         proof: ProofArgs,
+        #[command(flatten)]
+        form: JsonArgs,
     },
     /// Have the vault no longer opened by something, and give it a new key
+    #[command(after_help = help::SLOT_REMOVE)]
     Remove {
         /// As `slot list` shows them
         #[arg(value_name = "ID", required = true)]
@@ -117,12 +125,17 @@ pub(crate) struct RekeyArgs {
     /// Read the passphrases and recovery codes of the slots that stay from stdin, one to a line
     #[arg(long)]
     pub(crate) keys_stdin: bool,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
+    /// Where it is written to or read from
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) form: JsonArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

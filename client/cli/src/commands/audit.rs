@@ -17,7 +17,7 @@ use crate::{clock, report, say, table, text};
 pub(super) fn run(daemon: &Daemon, args: AuditArgs) -> Result<(), Failure> {
     match args.command {
         AuditCommand::Show(args) => show(daemon, args),
-        AuditCommand::Verify { json } => verify(daemon, json),
+        AuditCommand::Verify(args) => verify(daemon, args.json),
     }
 }
 

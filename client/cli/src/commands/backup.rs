@@ -7,11 +7,11 @@ use std::path::Path;
 use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, RefusalCode, Request};
 
-use super::{PATIENCE, key, refused, unexpected};
+use super::{PATIENCE, key, kinds, refused, unexpected};
 use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, system};
+use crate::{report, say, system};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     if fs::symlink_metadata(&args.file).is_ok() {
@@ -23,9 +23,15 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     write(&args.file, &sealed).map_err(|error| {
         Failure::new(ExitCode::NotStored, format!("{} could not be written: {error}", args.file.display()))
     })?;
+    let kinds = kinds(&key::slots(&mut client)?);
+    if args.form.json {
+        return report::print_json(&[
+            ("file", args.file.display().to_string().into()),
+            ("bytes", sealed.len().into()),
+            ("opened_by", kinds.into()),
+        ]);
+    }
     say::line(format!("{} holds the whole vault, sealed ({} bytes).", args.file.display(), sealed.len()))?;
-    let mut kinds: Vec<_> = key::slots(&mut client)?.iter().map(|slot| slot.kind.to_string()).collect();
-    kinds.dedup();
     say::line(format!("It is opened by: {}. Keep them apart from it.", kinds.join(", ")))
 }
 

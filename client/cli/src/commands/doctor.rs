@@ -15,7 +15,7 @@ use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::{report, say, text};
 
-pub(super) fn run(daemon: &Daemon, args: &JsonArgs) -> Result<(), Failure> {
+pub(super) fn run(daemon: &Daemon, args: JsonArgs) -> Result<(), Failure> {
     let mut found = match of_daemon(daemon) {
         Ok(found) => found,
         Err(failure) => {

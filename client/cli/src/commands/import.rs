@@ -7,6 +7,7 @@ use std::path::Path;
 
 use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, MOST_IN_PIECE, Piece, RefusalCode, Request, VaultState, codec};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::init::{self, Vault};
@@ -15,7 +16,7 @@ use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::records::{self, Faults, Record};
-use crate::{say, system};
+use crate::{report, say, system};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let records = records::parse(&read(&args.file)?).map_err(|faults| told(&args.file, &faults))?;
@@ -23,10 +24,10 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Usage, format!("{} holds no credentials", args.file.display())));
     }
     let mut client = daemon.connect()?;
+    let mut made = Value::Null;
     let is_first = client.status()?.vault == VaultState::Missing;
     if is_first {
-        say::line("There is no vault yet, so one is made with a key file.")?;
-        Vault::make_with_key_file(&mut client)?.announce(true)?;
+        made = make_vault(&mut client, args.form.json)?;
     }
     none_is_there(&mut client, &args.file, &records)?;
     let copies: Vec<_> = records.into_iter().map(|record| record.copy).collect();
@@ -37,6 +38,9 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let outcome = client.request(&Request::Import { length: bytes.len() as u64 }, PATIENCE);
     drop(progress);
     match outcome {
+        Ok(Answer::Imported { count }) if args.form.json => {
+            report::print_json(&[("count", count.into()), ("made", made)])
+        }
         Ok(Answer::Imported { count }) => {
             say::line(format!("{count} credentials are stored durably in the vault."))?;
             say::line(
@@ -47,6 +51,19 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         Ok(other) => Err(unexpected(&other)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Says so where somebody reads it; else it is part of the outcome.
+fn make_vault(client: &mut Client, is_json: bool) -> Result<Value, Failure> {
+    if !is_json {
+        say::line("There is no vault yet, so one is made with a key file.")?;
+    }
+    let vault = Vault::make_with_key_file(client)?;
+    if is_json {
+        return Ok(vault.json(true)?.into_iter().map(|(name, part)| (name.to_owned(), part)).collect());
+    }
+    vault.announce(true)?;
+    Ok(Value::Null)
 }
 
 /// Sends bytes ahead of the request that is about them. The progress goes on to that.

@@ -2,12 +2,13 @@
 
 use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, Description, NewSlot, RecoveryCode, Request, UnlockWith};
+use serde_json::Value;
 
 use super::{PATIENCE, key, slot, unexpected};
 use crate::args::{InitArgs, NewSlotKind};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, terminal, text};
+use crate::{bearer, report, say, terminal, text};
 
 pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
     let kind = if args.passphrase || args.passphrase_stdin { NewSlotKind::Passphrase } else { args.slot };
@@ -22,6 +23,9 @@ pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
     }
     let mut client = daemon.connect()?;
     let vault = Vault::make(&mut client, slots)?;
+    if args.form.json {
+        return report::print_json(&vault.json(!args.no_confirm)?);
+    }
     vault.announce(!args.no_confirm)?;
     if matches!(kind, NewSlotKind::Passphrase | NewSlotKind::RecoveryCode) {
         say::line(
@@ -75,6 +79,27 @@ impl Vault {
                 "Back it up: procurify-token backup FILE. Whatever opens the vault opens the backup.",
             )?;
         }
+        self.hand_over(confirm)
+    }
+
+    /// The same for programs: a recovery code is among it only where nobody is shown it.
+    pub(super) fn json(&self, confirm: bool) -> Result<[(&'static str, Value); 3], Failure> {
+        if confirm {
+            self.hand_over(confirm)?;
+        }
+        let code = self
+            .recovery_code
+            .as_ref()
+            .filter(|_| !confirm)
+            .map(|code| bearer::recovery_code(code).to_string());
+        Ok([
+            ("vault", self.path.as_str().into()),
+            ("key_file", self.key_file.clone().into()),
+            ("recovery_code", code.into()),
+        ])
+    }
+
+    fn hand_over(&self, confirm: bool) -> Result<(), Failure> {
         match &self.recovery_code {
             Some(code) => key::hand_over(code, confirm).map_err(|failure| {
                 failure.while_doing("the vault is made, and its recovery code was not confirmed").hint(

@@ -4,7 +4,7 @@ use super::PATIENCE;
 use crate::args::InvalidateArgs;
 use crate::connect::Daemon;
 use crate::exit::Failure;
-use crate::say;
+use crate::{report, say};
 
 pub(super) fn run(daemon: &Daemon, args: &InvalidateArgs) -> Result<(), Failure> {
     let mut daemon = daemon.connect()?;
@@ -15,9 +15,18 @@ pub(super) fn run(daemon: &Daemon, args: &InvalidateArgs) -> Result<(), Failure>
             .token
             .map(|token| token.fingerprint),
     };
+    if let Some(fingerprint) = fingerprint {
+        daemon.ask(PATIENCE, |client, _| client.invalidate_fingerprint(&args.name, fingerprint))?;
+    }
+    if args.form.json {
+        let fingerprint = fingerprint.map(|fingerprint| fingerprint.to_string());
+        return report::print_json(&[
+            ("credential", args.name.as_str().into()),
+            ("invalidated", fingerprint.into()),
+        ]);
+    }
     let Some(fingerprint) = fingerprint else {
         return say::line(format!("No token of {} is held; there is nothing to invalidate.", args.name));
     };
-    daemon.ask(PATIENCE, |client, _| client.invalidate_fingerprint(&args.name, fingerprint))?;
     say::line(format!("Token {fingerprint} of {} is not handed out any more.", args.name))
 }

@@ -38,7 +38,7 @@ fn typed_back(code: &RecoveryCode, question: &str, must_be: bool) -> Result<bool
         }
         match RecoveryCode::parse(&typed) {
             Ok(typed) if bearer::is_same_code(&typed, code) => {
-                say::line("The recovery code is right.")?;
+                say::note("The recovery code is right.");
                 return Ok(true);
             }
             Ok(_) => say::note("This is another recovery code. Once more:"),

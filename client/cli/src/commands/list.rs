@@ -8,7 +8,7 @@ use crate::connect::Daemon;
 use crate::exit::Failure;
 use crate::{clock, report, say};
 
-pub(super) fn run(daemon: &Daemon, args: &JsonArgs) -> Result<(), Failure> {
+pub(super) fn run(daemon: &Daemon, args: JsonArgs) -> Result<(), Failure> {
     let credentials = daemon.connect()?.ask(PATIENCE, |client, _| client.list())?;
     let now = clock::now();
     if args.json {

@@ -6,7 +6,7 @@ use super::done;
 use crate::args::RemoveArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{say, terminal, text};
+use crate::{report, say, terminal, text};
 
 pub(super) fn run(daemon: &Daemon, args: RemoveArgs) -> Result<(), Failure> {
     let mut client = daemon.connect()?;
@@ -21,6 +21,9 @@ pub(super) fn run(daemon: &Daemon, args: RemoveArgs) -> Result<(), Failure> {
     }
     let name = args.name;
     done(&mut client, &Request::Remove { name: name.clone() })?;
+    if args.form.json {
+        return report::print_json(&[("credential", name.as_str().into()), ("removed", true.into())]);
+    }
     say::line(format!("{name} is gone from the vault, and so is its token."))?;
     say::line(
         "Tokens that were handed out may live for up to 24 h. To end its access, delete the application in Procurify \

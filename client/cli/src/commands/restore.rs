@@ -4,11 +4,11 @@ use std::fs;
 
 use procurify_token_protocol::{Answer, MOST_IN_UPLOAD, Request};
 
-use super::{PATIENCE, import, unexpected};
+use super::{PATIENCE, import, kinds, unexpected};
 use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::say;
+use crate::{report, say};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let sealed = fs::read(&args.file)
@@ -28,8 +28,10 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         Answer::Slots { slots, .. } => slots,
         other => return Err(unexpected(&other)),
     };
-    let mut kinds: Vec<_> = slots.iter().map(|slot| slot.kind.to_string()).collect();
-    kinds.dedup();
+    let kinds = kinds(&slots);
+    if args.form.json {
+        return report::print_json(&[("vault", "locked".into()), ("opened_by", kinds.into())]);
+    }
     say::line(format!("The vault is back, and locked. It is opened by: {}.", kinds.join(", ")))?;
     say::line("Next: procurify-token unlock")?;
     say::line(

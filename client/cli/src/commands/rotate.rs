@@ -5,20 +5,21 @@ use std::time::Duration;
 use procurify_token_client::TokenGrant;
 use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, CredentialName, RefusalCode, Request};
+use serde_json::Value;
 
-use super::{done, refused, unexpected};
+use super::{done, refused, token_json, unexpected};
 use crate::args::{RotateArgs, RotateStep};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::pair::{self, Questions};
-use crate::{clock, interrupt, say, when};
+use crate::{clock, interrupt, report, say, when};
 
 pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
-    let RotateArgs { name, client_id, secret, step } = args;
+    let RotateArgs { name, client_id, secret, step, form } = args;
     let mut client = daemon.connect()?;
     match step {
-        RotateStep { rollback: true, .. } => return roll_back(&mut client, &name),
-        RotateStep { retry: true, .. } => return promote(&mut client, &name),
+        RotateStep { rollback: true, .. } => return roll_back(&mut client, &name, form.json),
+        RotateStep { retry: true, .. } => return promote(&mut client, &name, form.json),
         RotateStep { .. } => {}
     }
     let status = client.describe(&name)?;
@@ -41,12 +42,17 @@ pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
         &mut client,
         &Request::Stage { name: name.clone(), client_id, client_secret, replace: step.replace },
     )?;
-    say::line("The new pair is stored durably. Trying it ...")?;
-    promote(&mut client, &name)
+    if !form.json {
+        say::line("The new pair is stored durably. Trying it ...")?;
+    }
+    promote(&mut client, &name, form.json)
 }
 
-fn promote(client: &mut Client, name: &CredentialName) -> Result<(), Failure> {
+fn promote(client: &mut Client, name: &CredentialName, is_json: bool) -> Result<(), Failure> {
     let grant = promoted(client, name)?;
+    if is_json {
+        return print_json(name, "new", token_json(&grant));
+    }
     say::line(format!(
         "{name} now uses the new pair; its token is {}, until {}",
         grant.token.fingerprint(),
@@ -78,10 +84,18 @@ fn promoted(client: &mut Client, name: &CredentialName) -> Result<TokenGrant, Fa
     }
 }
 
-fn roll_back(client: &mut Client, name: &CredentialName) -> Result<(), Failure> {
+fn roll_back(client: &mut Client, name: &CredentialName, is_json: bool) -> Result<(), Failure> {
     done(client, &Request::Rollback { name: name.clone() })?;
+    if is_json {
+        return print_json(name, "previous", Value::Null);
+    }
     say::line(format!("{name} uses the previous pair again, and the other one is kept in its place."))?;
     say::line(format!("To try it now: procurify-token refresh {name} --retry"))
+}
+
+/// Which pair is in use now, and the token that it brought, if it was tried.
+fn print_json(name: &CredentialName, pair: &str, token: Value) -> Result<(), Failure> {
+    report::print_json(&[("credential", name.as_str().into()), ("uses", pair.into()), ("token", token)])
 }
 
 fn next_steps(name: &CredentialName) -> String {

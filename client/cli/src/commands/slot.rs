@@ -2,20 +2,20 @@
 
 use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{
-    Answer, GenerationStatus, NewSlot, Request, SlotId, SlotKind, SlotStatus, UnlockWith,
+    Answer, GenerationStatus, NewSlot, RecoveryCode, Request, SlotId, SlotKind, SlotStatus, UnlockWith,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PATIENCE, key, unexpected};
 use crate::args::{NewSlotKind, RekeyArgs, SlotCommand};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{clock, report, say, secret_input, table, terminal, text, when};
+use crate::{bearer, clock, report, say, secret_input, table, terminal, text, when};
 
 pub(super) fn run(daemon: &Daemon, command: SlotCommand) -> Result<(), Failure> {
     match command {
-        SlotCommand::List { json } => list(&mut *daemon.connect()?, json),
-        SlotCommand::Add { kind, description, passphrase_stdin, no_confirm, proof } => {
+        SlotCommand::List(args) => list(&mut *daemon.connect()?, args.json),
+        SlotCommand::Add { kind, description, passphrase_stdin, no_confirm, proof, form } => {
             if kind == NewSlotKind::RecoveryCode && !no_confirm && !key::may_confirm() {
                 return Err(key::nobody_to_show_it_to());
             }
@@ -26,13 +26,21 @@ pub(super) fn run(daemon: &Daemon, command: SlotCommand) -> Result<(), Failure> 
                 slot: slot.clone(),
                 description: description.clone(),
             })?;
-            added(answer, !no_confirm)
+            added(answer, !no_confirm, form.json)
         }
         SlotCommand::Remove { ids, keys } => {
             let mut client = daemon.connect()?;
             let opens_by_itself = |slots: &[SlotStatus]| slots.iter().any(|slot| slot.kind.is_unattended());
             let opened_by_itself = opens_by_itself(&key::slots(&mut client)?);
-            let dropped = rekeyed(&mut client, ids, keys)?;
+            let dropped = rekeyed(&mut client, ids.clone(), keys)?;
+            if keys.form.json {
+                let opens_by_itself = opens_by_itself(&key::slots(&mut client)?);
+                return report::print_json(&[
+                    ("removed", ids.iter().map(ToString::to_string).collect()),
+                    ("dropped_generations", dropped.into()),
+                    ("opens_by_itself", opens_by_itself.into()),
+                ]);
+            }
             say::line("Gone. The vault has a new key, which what was removed does not open.")?;
             say_dropped(dropped)?;
             if opened_by_itself && !opens_by_itself(&key::slots(&mut client)?) {
@@ -50,6 +58,9 @@ pub(super) fn run(daemon: &Daemon, command: SlotCommand) -> Result<(), Failure> 
 pub(super) fn rekey(daemon: &Daemon, keys: RekeyArgs) -> Result<(), Failure> {
     let mut client = daemon.connect()?;
     let dropped = rekeyed(&mut client, Vec::new(), keys)?;
+    if keys.form.json {
+        return report::print_json(&[("dropped_generations", dropped.into())]);
+    }
     say::line("The vault has a new key. All slots stay as they were.")?;
     say_dropped(dropped)
 }
@@ -101,12 +112,6 @@ fn list(client: &mut Client, json: bool) -> Result<(), Failure> {
 }
 
 fn print_json(slots: &[SlotStatus], generations: &[GenerationStatus]) -> Result<(), Failure> {
-    let slot = |slot: &SlotStatus| {
-        json!({
-            "id": slot.id.to_string(), "kind": slot.kind.to_string(), "description": slot.description.as_str(),
-            "added_at": slot.added_at.map(when::stamp),
-        })
-    };
     let generation = |generation: &GenerationStatus| {
         json!({
             "number": generation.number, "path": generation.path, "whole": generation.is_whole,
@@ -114,19 +119,39 @@ fn print_json(slots: &[SlotStatus], generations: &[GenerationStatus]) -> Result<
         })
     };
     report::print_json(&[
-        ("slots", slots.iter().map(slot).collect()),
+        ("slots", slots.iter().map(slot_json).collect()),
         ("generations", generations.iter().map(generation).collect()),
     ])
 }
 
-fn added(answer: Answer, confirm: bool) -> Result<(), Failure> {
+fn slot_json(slot: &SlotStatus) -> Value {
+    json!({
+        "id": slot.id.to_string(), "kind": slot.kind.to_string(), "description": slot.description.as_str(),
+        "added_at": slot.added_at.map(when::stamp),
+    })
+}
+
+fn added(answer: Answer, confirm: bool, is_json: bool) -> Result<(), Failure> {
     let Answer::SlotAdded { slot, key_file, recovery_code } = answer else { return Err(unexpected(&answer)) };
+    if is_json {
+        let shown = recovery_code.as_ref().filter(|_| !confirm).map(bearer::recovery_code);
+        let parts =
+            [("slot", slot_json(&slot)), ("key_file", key_file.into()), ("recovery_code", shown.into())];
+        if confirm {
+            hand_over(recovery_code.as_ref(), confirm, &slot)?;
+        }
+        return report::print_json(&parts);
+    }
     say::line(format!("The vault is opened by a {} as well: slot {}.", slot.kind, slot.id))?;
     if let Some(key_file) = key_file {
         say::line(format!("Back up {}, apart from the vault.", text::one_line(&key_file)))?;
     }
-    match recovery_code {
-        Some(code) => key::hand_over(&code, confirm).map_err(|failure| {
+    hand_over(recovery_code.as_ref(), confirm, &slot)
+}
+
+fn hand_over(code: Option<&RecoveryCode>, confirm: bool, slot: &SlotStatus) -> Result<(), Failure> {
+    match code {
+        Some(code) => key::hand_over(code, confirm).map_err(|failure| {
             failure
                 .while_doing("the recovery code was not confirmed")
                 .hint(format!("procurify-token slot remove {} makes it worthless", slot.id))

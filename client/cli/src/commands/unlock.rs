@@ -7,7 +7,7 @@ use super::{PATIENCE, done, key, refused};
 use crate::args::UnlockArgs;
 use crate::connect::Daemon;
 use crate::exit::Failure;
-use crate::{say, secret_input, terminal};
+use crate::{report, say, secret_input, terminal};
 
 pub(super) fn run(daemon: &Daemon, args: &UnlockArgs) -> Result<(), Failure> {
     let key = if args.passphrase {
@@ -26,6 +26,9 @@ pub(super) fn run(daemon: &Daemon, args: &UnlockArgs) -> Result<(), Failure> {
     match key {
         Some(key) => done(&mut client, &Request::Unlock { key, generation })?,
         None => unlock(&mut client, generation)?,
+    }
+    if args.form.json {
+        return report::print_json(&[("vault", "open".into()), ("generation", generation.into())]);
     }
     if generation > 0 {
         say::line(

@@ -72,7 +72,7 @@ impl Step {
             Self::Note(_) => Ok(()),
             Self::Stop { socket, .. } => {
                 let mut client = Client::connect(&Options::new().without_cache().socket(socket))?;
-                stop::stop(&mut client)
+                stop::stop(&mut client).map(|_| ())
             }
             Self::Write { path, text } => write(path, text).map_err(|error| cannot("write", path, &error)),
             Self::Remove(path) => fs::remove_file(path).map_err(|error| cannot("remove", path, &error)),
