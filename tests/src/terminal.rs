@@ -1,109 +1,162 @@
-//! Somebody who types at a terminal: a pseudo-terminal, and answers given when they are asked for.
+//! A person at a terminal: a pseudo-terminal of some size, what appears on it, and what is typed.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::AsFd as _;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::processes::PATIENCE;
+use crate::home::Home;
+use crate::processes::{self, PATIENCE, program};
 
-/// What is typed once something stands on the screen.
-#[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
-    /// To this question: a line that the terminal shows.
-    Shown(&'a str, &'a str),
-    /// To this question: a line that is not shown, once the terminal no longer does.
-    Hidden(&'a str, &'a str),
-    /// Behind this text: keys, without the one that ends a line.
-    Keys(&'a str, &'a str),
+/// A command line that was typed at a terminal and has not ended.
+#[derive(Debug)]
+pub struct Terminal {
+    master: File,
+    child: Child,
+    screen: Vec<u8>,
+    /// How much of the screen was waited for by now.
+    read: usize,
 }
 
-/// What is seen on the screen, and how the command ended.
-#[derive(Clone, Debug)]
+/// What was seen on the screen from first to last, and how the command ended.
+#[derive(Debug)]
 pub struct Screen {
-    /// Everything that appeared, as it came.
-    pub text: Vec<u8>,
+    /// Everything, escape sequences included.
+    pub text: String,
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
+    /// That signal.
+    pub signal: Option<i32>,
+    /// Whether the terminal shows what is typed, as it did before.
+    pub echoes: bool,
 }
 
-impl Screen {
-    /// What appeared, as text.
-    pub fn shown(&self) -> String {
-        shown(&self.text)
+impl Terminal {
+    /// Types `procurify-token` with these words at a terminal of so many columns and rows, with more in its environment.
+    pub fn open(
+        home: &Home,
+        words: &[&str],
+        (columns, rows): (u16, u16),
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut own = home.daemon_command();
+        own.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").envs(environment.iter().copied());
+        Self::of(&own, &program("procurify-token"), words, (columns, rows))
     }
-}
 
-/// Runs a command at a terminal of its own, as wide as a page, and types each answer when it is time for it.
-#[track_caller]
-pub(crate) fn run(typed: &Command, answers: &[Answer<'_>]) -> Screen {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-    let master = openpt(flags).expect("a pseudo-terminal");
-    grantpt(&master).and_then(|()| unlockpt(&master)).expect("the pseudo-terminal is ours");
-    let terminal = ioctl_tiocgptpeer(&master, flags).expect("its other end");
-    let size = Winsize { ws_row: 50, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&terminal, size).expect("a terminal has a size");
-    let mut command = Command::new("setsid");
-    command.arg("--ctty").arg("--wait").arg(typed.get_program()).args(typed.get_args()).env_clear();
-    command.envs(typed.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(folder) = typed.get_current_dir() {
-        command.current_dir(folder);
+    /// The same with any program, in the folder and the environment of a command.
+    pub(crate) fn of(
+        own: &Command,
+        program: &Path,
+        words: &[impl AsRef<OsStr>],
+        (columns, rows): (u16, u16),
+    ) -> Self {
+        // Tests run side by side: no other's command may hold this one's terminal open.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).expect("a pseudo-terminal");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("the pseudo-terminal is ours");
+        tcsetwinsize(&master, size(columns, rows)).expect("a size");
+        let terminal = ioctl_tiocgptpeer(&master, flags).expect("its other end");
+        // It becomes the command, in a session of its own.
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(program).args(words).env_clear();
+        own.get_current_dir().map(|folder| command.current_dir(folder));
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid can be run");
+        // The command keeps copies of the ends; with these gone too, the screen goes dark when it ends.
+        Self { master: File::from(master), child, screen: Vec::new(), read: 0 }
     }
-    let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
-    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid can be run");
-    // It keeps copies of the ends; with these gone too, the screen goes dark when the command ends.
-    drop((command, terminal));
 
-    let mut screen = Vec::new();
-    let mut master = File::from(master);
-    for answer in answers {
-        let (question, text) = match answer {
-            Answer::Shown(question, text) | Answer::Hidden(question, text) => (question, format!("{text}\r")),
-            Answer::Keys(question, keys) => (question, (*keys).to_owned()),
-        };
-        let asked_from = screen.len();
-        while !contains(&screen[asked_from..], question.as_bytes()) {
-            let goes_on = more(&mut master, &mut screen);
-            assert!(goes_on, "it ended before it asked {question:?}: {}", shown(&screen));
-        }
-        if matches!(answer, Answer::Hidden(..)) {
-            // A person begins to type when the question stands there; this one waits the blink that the terminal needs.
-            while tcgetattr(&master).expect("a terminal's modes").local_modes.contains(LocalModes::ECHO) {
-                std::thread::yield_now();
+    /// Waits until this appears, behind what was waited for before.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) -> &mut Self {
+        // What is drawn anew each second would never fall silent.
+        for _ in 0..MOST_PIECES {
+            let found = find(&self.screen[self.read..], text.as_bytes());
+            if let Some(at) = found {
+                self.read += at + text.len();
+                return self;
             }
+            assert!(self.more(), "it ended before it showed {text:?}: {}", self.text());
         }
-        master.write_all(text.as_bytes()).expect("a terminal takes what is typed");
+        panic!("{text:?} is not shown: {}", self.text());
     }
-    while more(&mut master, &mut screen) {}
-    Screen { text: screen, code: child.wait().expect("a child can be waited for").code() }
+
+    /// Types, as soon as what is typed is no longer shown.
+    #[track_caller]
+    pub fn types(&mut self, keys: &str) -> &mut Self {
+        // A person begins to type when the question stands there; this one waits the blink that the terminal needs.
+        while self.echoes() {
+            std::thread::yield_now();
+        }
+        self.types_at_once(keys)
+    }
+
+    /// Types, whether or not anybody asks.
+    #[track_caller]
+    pub fn types_at_once(&mut self, keys: &str) -> &mut Self {
+        self.master.write_all(keys.as_bytes()).expect("a terminal takes what is typed");
+        self
+    }
+
+    /// Gives it another size.
+    pub fn resize(&mut self, columns: u16, rows: u16) -> &mut Self {
+        tcsetwinsize(&self.master, size(columns, rows)).expect("a size");
+        self
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) -> &mut Self {
+        processes::signal(i32::try_from(self.child.id()).expect("a pid fits into pid_t"), signal);
+        self
+    }
+
+    /// What has appeared so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen).into_owned()
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn ends(&mut self) -> Screen {
+        while self.more() {}
+        let status = self.child.wait().expect("a child can be waited for");
+        Screen { text: self.text(), code: status.code(), signal: status.signal(), echoes: self.echoes() }
+    }
+
+    fn echoes(&self) -> bool {
+        tcgetattr(&self.master).expect("a terminal's modes").local_modes.contains(LocalModes::ECHO)
+    }
+
+    /// Reads what has appeared; false at the end.
+    #[track_caller]
+    fn more(&mut self) -> bool {
+        let limit = Timespec::try_from(PATIENCE).expect("a limit of less than centuries");
+        let mut readable = [PollFd::new(&self.master, PollFlags::IN)];
+        assert_eq!(poll(&mut readable, Some(&limit)), Ok(1), "nothing more appears: {}", self.text());
+        let mut chunk = [0; 4096];
+        // The other end is gone: EIO on Linux.
+        let count = self.master.read(&mut chunk).unwrap_or(0);
+        self.screen.extend(&chunk[..count]);
+        count > 0
+    }
 }
 
-/// Reads what has appeared; false at the end.
-#[track_caller]
-fn more(master: &mut File, screen: &mut Vec<u8>) -> bool {
-    let limit = Timespec::try_from(PATIENCE).expect("a limit of less than centuries");
-    let readable = master.as_fd();
-    assert_eq!(
-        poll(&mut [PollFd::new(&readable, PollFlags::IN)], Some(&limit)),
-        Ok(1),
-        "nothing more appears: {}",
-        shown(screen)
-    );
-    let mut chunk = [0; 4096];
-    // The other end is gone: EIO on Linux.
-    let count = master.read(&mut chunk).unwrap_or(0);
-    screen.extend(&chunk[..count]);
-    count > 0
+fn size(columns: u16, rows: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
 }
 
-fn shown(screen: &[u8]) -> String {
-    String::from_utf8_lossy(screen).into_owned()
-}
+/// In how many pieces what is waited for may appear.
+const MOST_PIECES: usize = 120;

@@ -455,8 +455,8 @@ impl House {
             Answering(prepare, answers) => {
                 prepare(self);
                 let screen = self.shell(&shown.command).at_terminal(answers);
-                assert_eq!(screen.code, Some(0), "{place}: {}", screen.shown());
-                shown.must_be_in(&screen.shown(), &[], place);
+                assert_eq!(screen.code, Some(0), "{place}: {}", screen.text);
+                shown.must_be_in(&screen.text, &[], place);
             }
             Until(last) => self.run_until(last, shown, place),
             Alone(prepare) => {

@@ -189,8 +189,8 @@ fn at_a_terminal_what_is_asked_comes_before_the_object() {
     let answers = [Answer::Hidden("New passphrase: ", "words"), Answer::Hidden("The same again: ", "words")];
     let init = home.command(["init", "--passphrase", "--no-recovery-code", "--json"]);
     let screen = init.at_terminal(&answers);
-    assert_eq!(screen.code, Some(0), "{}", screen.shown());
-    let shown = screen.shown();
+    assert_eq!(screen.code, Some(0), "{}", screen.text);
+    let shown = screen.text;
     let printed: Value = serde_json::from_str(shown.lines().last().unwrap().trim()).unwrap();
     assert!(printed["vault"].is_string() && printed["recovery_code"].is_null(), "{printed}");
 }
