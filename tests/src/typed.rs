@@ -106,7 +106,7 @@ impl Invocation {
     #[track_caller]
     pub fn at_terminal(self, answers: &[Answer<'_>]) -> Screen {
         let (command, words) = (&self.command, self.command.get_args().collect::<Vec<_>>());
-        let mut terminal = Terminal::of(command, Path::new(command.get_program()), &words, (120, 50));
+        let mut terminal = Terminal::of(command, Path::new(command.get_program()), &words, WIDE);
         for answer in answers {
             match answer {
                 Answer::Shown(question, line) => terminal.shows(question).types_at_once(&format!("{line}\r")),
@@ -188,3 +188,6 @@ impl Typed {
         self.stdout.trim_end()
     }
 }
+
+/// Columns and rows of a terminal where nothing that is shown is folded.
+const WIDE: (u16, u16) = (250, 50);
