@@ -18,7 +18,7 @@
 //! | `home` | one user's folders and sandbox, and what is done in them |
 //! | `daemon` | a daemon that runs |
 //! | `typed` | a command line that is typed, and what comes of it |
-//! | `terminal` | a person at a terminal, and answers to what is asked there |
+//! | `terminal` | a person at a terminal |
 //! | `credentials` | what is enrolled |
 //! | `gate` | holds the network up until the test lets it go |
 //! | `processes` | where the programs are; waiting for processes, and clearing them away |
@@ -40,8 +40,8 @@ pub use daemon::{Daemon, DidNotStart};
 pub use gate::Gate;
 pub use home::Home;
 pub use processes::{PATIENCE, has_time_namespaces, program, wait_for_end};
-pub use terminal::{Answer, Screen, Terminal};
-pub use typed::{Invocation, Typed};
+pub use terminal::{Screen, Terminal};
+pub use typed::{Answer, Invocation, Typed};
 
 pub use procurify_sandbox as sandbox;
 pub use procurify_token_client as client;

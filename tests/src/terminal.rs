@@ -1,8 +1,10 @@
 //! A person at a terminal: a pseudo-terminal of some size, what appears on it, and what is typed.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,15 +25,6 @@ pub struct Terminal {
     read: usize,
 }
 
-/// What is typed once something stands on the screen.
-#[derive(Clone, Copy, Debug)]
-pub enum Answer<'a> {
-    /// To this question of ours: a line.
-    Line(&'a str, &'a str),
-    /// Behind this text of anybody's: keys, without the one that ends a line.
-    Keys(&'a str, &'a str),
-}
-
 /// What was seen on the screen from first to last, and how the command ended.
 #[derive(Debug)]
 pub struct Screen {
@@ -45,32 +38,26 @@ pub struct Screen {
     pub echoes: bool,
 }
 
-/// Types a command at a terminal as wide as a page, and each answer when it is time for it.
-#[track_caller]
-pub(crate) fn run(typed: &Command, answers: &[Answer<'_>]) -> Screen {
-    let mut terminal = Terminal::of(typed, PAGE);
-    for answer in answers {
-        match answer {
-            Answer::Line(question, text) => terminal.shows(question).types(&format!("{text}\r")),
-            Answer::Keys(text, keys) => terminal.shows(text).types_at_once(keys),
-        };
-    }
-    terminal.ends()
-}
-
 impl Terminal {
     /// Types `procurify-token` with these words at a terminal of so many columns and rows, with more in its environment.
-    pub fn open(home: &Home, words: &[&str], size: (u16, u16), environment: &[(&str, &str)]) -> Self {
-        let own = home.daemon_command();
-        let mut typed = Command::new(program("procurify-token"));
-        typed.args(words).env_clear().current_dir(home.path());
-        typed.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        typed.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").envs(environment.iter().copied());
-        Self::of(&typed, size)
+    pub fn open(
+        home: &Home,
+        words: &[&str],
+        (columns, rows): (u16, u16),
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut own = home.daemon_command();
+        own.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").envs(environment.iter().copied());
+        Self::of(&own, &program("procurify-token"), words, (columns, rows))
     }
 
-    /// The same with a command that is ready.
-    pub(crate) fn of(typed: &Command, (columns, rows): (u16, u16)) -> Self {
+    /// The same with any program, in the folder and the environment of a command.
+    pub(crate) fn of(
+        own: &Command,
+        program: &Path,
+        words: &[impl AsRef<OsStr>],
+        (columns, rows): (u16, u16),
+    ) -> Self {
         // Tests run side by side: no other's command may hold this one's terminal open.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("a pseudo-terminal");
@@ -79,11 +66,9 @@ impl Terminal {
         let terminal = ioctl_tiocgptpeer(&master, flags).expect("its other end");
         // It becomes the command, in a session of its own.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(typed.get_program()).args(typed.get_args()).env_clear();
-        command.envs(typed.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        if let Some(folder) = typed.get_current_dir() {
-            command.current_dir(folder);
-        }
+        command.arg("--ctty").arg(program).args(words).env_clear();
+        own.get_current_dir().map(|folder| command.current_dir(folder));
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid can be run");
         // The command keeps copies of the ends; with these gone too, the screen goes dark when it ends.
@@ -173,7 +158,5 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-/// Columns and rows.
-const PAGE: (u16, u16) = (120, 50);
 /// In how many pieces what is waited for may appear.
 const MOST_PIECES: usize = 120;

@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::processes::{PATIENCE, wait_for_end};
-use crate::terminal::{self, Answer, Screen};
+use crate::terminal::{Screen, Terminal};
 
 /// A command line that is about to be typed.
 #[derive(Debug)]
@@ -16,6 +16,17 @@ pub struct Invocation {
     stdin: Option<Vec<u8>>,
     /// Where its output is kept, without `.stdout` and `.stderr`.
     kept: PathBuf,
+}
+
+/// What is typed at a terminal once something stands there.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// To this question: a line that the terminal shows.
+    Shown(&'a str, &'a str),
+    /// To this question: a line that is not shown, once the terminal no longer does.
+    Hidden(&'a str, &'a str),
+    /// Behind this text: keys, without the one that ends a line.
+    Keys(&'a str, &'a str),
 }
 
 /// What came of a command line.
@@ -94,7 +105,16 @@ impl Invocation {
     /// Types it at a terminal, and each answer when it is asked for.
     #[track_caller]
     pub fn at_terminal(self, answers: &[Answer<'_>]) -> Screen {
-        terminal::run(&self.command, answers)
+        let (command, words) = (&self.command, self.command.get_args().collect::<Vec<_>>());
+        let mut terminal = Terminal::of(command, Path::new(command.get_program()), &words, WIDE);
+        for answer in answers {
+            match answer {
+                Answer::Shown(question, line) => terminal.shows(question).types_at_once(&format!("{line}\r")),
+                Answer::Hidden(question, line) => terminal.shows(question).types(&format!("{line}\r")),
+                Answer::Keys(text, keys) => terminal.shows(text).types_at_once(keys),
+            };
+        }
+        terminal.ends()
     }
 
     /// Types it and does not wait. Its output goes to files below the home, so that nobody has to read it meanwhile.
@@ -168,3 +188,6 @@ impl Typed {
         self.stdout.trim_end()
     }
 }
+
+/// Columns and rows of a terminal where nothing that is shown is folded.
+const WIDE: (u16, u16) = (250, 50);

@@ -17,7 +17,7 @@ fn bash_completes_commands_options_and_names() {
         let shell = home.shell("").instead("bash", ["--norc", "--noprofile", "-i"]).env("PS1", "ready> ");
         let source =
             format!("bind 'set enable-bracketed-paste off'; source '{}'; PS1='go> '\r", script.display());
-        shown(&shell.env("TERM", "dumb").at_terminal(&[
+        shown(shell.env("TERM", "dumb").at_terminal(&[
             Answer::Keys("ready> ", &source),
             Answer::Keys("\ngo> ", &format!("{keys}{TABS}")),
             Answer::Keys("acme/reporting", "\x15exit\r"),
@@ -61,7 +61,7 @@ fn zsh_completes_commands_options_and_names() {
             folder.display()
         );
         let shell = home.shell("").instead("zsh", ["-f", "-i"]).env("PS1", "ready> ").env("TERM", "dumb");
-        shown(&shell.at_terminal(&[
+        shown(shell.at_terminal(&[
             Answer::Keys("ready> ", &start),
             Answer::Keys("go> ", &format!("{keys}{TABS}")),
             Answer::Keys(expected, "\x15exit\r"),
@@ -264,7 +264,7 @@ fn documents(home: &Home) -> PathBuf {
     folder
 }
 
-fn shown(screen: &Screen) -> String {
+fn shown(screen: Screen) -> String {
     assert_eq!(screen.code, Some(0), "{}", screen.text);
     screen.text
 }

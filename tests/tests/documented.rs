@@ -18,9 +18,9 @@ use procurify_token_tests::{Answer, Home, Invocation, Typed, program};
 enum How {
     /// As it stands there, after something was made ready for it.
     Run(fn(&House)),
-    /// The same, where the document shows lines with these words that only another machine prints.
+    /// At a terminal, where the document shows lines with these words that only another machine prints.
     But(fn(&House), &'static [&'static str]),
-    /// At a terminal, by somebody who answers.
+    /// At a terminal, by somebody who answers what is asked; tables may look otherwise there.
     Answering(fn(&House), &'static [Answer<'static>]),
     /// Until it has printed its first line, or this one; it goes on by itself.
     Until(&'static str),
@@ -53,12 +53,12 @@ const COMMANDS: &[(&str, How)] = &[
     ),
     ("procurify-token api acme '/api/v3/vendors/?page_size=2'", Run(nothing)),
     ("procurify-token api acme /api/v3/vendors/ -d '{\"name\":\"New vendor\"}'", Run(nothing)),
-    ("procurify-token list", Run(House::globex_is_rejected)),
-    ("procurify-token status globex", Run(nothing)),
+    ("procurify-token list", Answering(House::globex_is_rejected, &[])),
+    ("procurify-token status globex", Answering(nothing, &[])),
     ("procurify-token doctor", Run(House::the_key_is_open_to_a_group)),
     ("procurify-token rotate acme", Answering(House::a_second_application, ROTATE)),
     ("procurify-token watch acme", Until("")),
-    ("procurify-token slot list", Run(House::a_recovery_code)),
+    ("procurify-token slot list", Answering(House::a_recovery_code, &[])),
     ("procurify-token slot add passphrase --description Anna", Answering(nothing, PASSPHRASE)),
     (
         "procurify-token slot remove 9b31d007",
@@ -127,16 +127,16 @@ const COMMANDS: &[(&str, How)] = &[
 ];
 
 const ADD: &[Answer<'static>] = &[
-    Answer::Line("Description (may be empty): ", "nightly report"),
-    Answer::Line("Client id: ", "sandbox-acme"),
-    Answer::Line("Client secret: ", "sandbox-acme-secret"),
+    Answer::Shown("Description (may be empty): ", "nightly report"),
+    Answer::Shown("Client id: ", "sandbox-acme"),
+    Answer::Hidden("Client secret: ", "sandbox-acme-secret"),
 ];
 const ROTATE: &[Answer<'static>] = &[
-    Answer::Line("Client id: ", "sandbox-acme-2"),
-    Answer::Line("Client secret: ", "sandbox-acme-2-secret"),
+    Answer::Shown("Client id: ", "sandbox-acme-2"),
+    Answer::Hidden("Client secret: ", "sandbox-acme-2-secret"),
 ];
 const PASSPHRASE: &[Answer<'static>] =
-    &[Answer::Line("New passphrase: ", "a passphrase"), Answer::Line("The same again: ", "a passphrase")];
+    &[Answer::Hidden("New passphrase: ", "a passphrase"), Answer::Hidden("The same again: ", "a passphrase")];
 
 const ROOT: &str = "it changes folders of the system; packaging/README.md says how that was tested";
 const SERVICE: &str = "it wants a service manager; packaging/README.md says how the units were tested";
@@ -435,7 +435,7 @@ impl House {
             self.home.path().join("tools").display()
         );
         let shell = self.home.shell(&format!("exec 2>&1\n{line}")).env_remove("PROCURIFY_TOKEN_AUTOSTART");
-        shell.env("PATH", path).env("CURL_CA_BUNDLE", self.home.ca_file())
+        shell.env("PATH", path).env("CURL_CA_BUNDLE", self.home.ca_file()).env("NO_COLOR", "1")
     }
 
     fn does(&self, line: &str) -> Typed {
@@ -446,29 +446,33 @@ impl House {
         match how {
             Run(prepare) => {
                 prepare(self);
-                self.run(shown, &[], place);
+                self.run(shown, place);
             }
             But(prepare, but) => {
                 prepare(self);
-                self.run(shown, but, place);
+                self.answer(&[], shown, but, place);
             }
             Answering(prepare, answers) => {
                 prepare(self);
-                let screen = self.shell(&shown.command).at_terminal(answers);
-                assert_eq!(screen.code, Some(0), "{place}: {}", screen.text);
-                shown.must_be_in(&screen.text, &[], place);
+                self.answer(answers, shown, &[], place);
             }
             Until(last) => self.run_until(last, shown, place),
             Alone(prepare) => {
                 let other = Self::new();
                 prepare(&other);
-                other.run(shown, &[], place);
+                other.run(shown, place);
             }
             Not(_) => {}
         }
     }
 
-    fn run(&self, shown: &Shown, but: &[&str], place: &str) {
+    fn answer(&self, answers: &[Answer<'_>], shown: &Shown, but: &[&str], place: &str) {
+        let screen = self.shell(&shown.command).at_terminal(answers);
+        assert_eq!(screen.code, Some(0), "{place}: {}", screen.text);
+        shown.must_be_in(&screen.text, but, place);
+    }
+
+    fn run(&self, shown: &Shown, place: &str) {
         let typed = self.shell(&shown.command).run();
         // What is shown to fail says so itself.
         let is_shown_to_fail = shown
@@ -476,7 +480,7 @@ impl House {
             .iter()
             .any(|line| line.starts_with("procurify-token: ") || line.starts_with("{\"error\""));
         assert!(typed.code == Some(0) || is_shown_to_fail, "{place}: {typed:#?}");
-        shown.must_be_in(&typed.stdout, but, place);
+        shown.must_be_in(&typed.stdout, &[], place);
     }
 
     /// Reads up to a line, and lets go of it then.

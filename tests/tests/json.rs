@@ -186,7 +186,7 @@ fn a_name_is_suggested_only_to_who_may_see_it_and_only_if_it_is_like_the_one_tha
 fn at_a_terminal_what_is_asked_comes_before_the_object() {
     let home = Home::new(&[]);
     let _daemon = home.start();
-    let answers = [Answer::Line("New passphrase: ", "words"), Answer::Line("The same again: ", "words")];
+    let answers = [Answer::Hidden("New passphrase: ", "words"), Answer::Hidden("The same again: ", "words")];
     let init = home.command(["init", "--passphrase", "--no-recovery-code", "--json"]);
     let screen = init.at_terminal(&answers);
     assert_eq!(screen.code, Some(0), "{}", screen.text);

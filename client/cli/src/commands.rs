@@ -95,6 +95,15 @@ fn done(client: &mut Client, request: &Request) -> Result<(), Failure> {
     }
 }
 
+/// The certificate that the daemon is told to trust beside the system's. Who may not ask for it does without.
+fn extra_ca(daemon: &mut Connection<'_>, deadline: Duration) -> Result<Option<String>, Failure> {
+    daemon.ask(deadline, |client, _| match client.status() {
+        Ok(status) => Ok(status.extra_ca),
+        Err(error) if refused(&error) == Some(RefusalCode::DENIED) => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
 /// A token for programs: which one it is and how long it lives, and not the token.
 fn token_json(grant: &TokenGrant) -> Value {
     let ends = grant.token.expires_at();

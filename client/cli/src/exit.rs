@@ -116,6 +116,7 @@ impl ExitCode {
             Self::ApiError => "api-error",
             Self::CannotRun => "cannot-run",
             Self::CommandNotFound => "command-not-found",
+            Self::Interrupted => "interrupted",
         }
     }
 

@@ -6,6 +6,7 @@
 mod echo;
 mod memory;
 mod search;
+mod terminal;
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -22,9 +23,10 @@ use procurify_token_tests::protocol::{CredentialName, Fingerprint, Passphrase, R
 use procurify_token_tests::sandbox::{
     Application, Config, DomainConfig, ExpiresIn, Fault, Knobs, RetryAfter, Scope, Token, TokenType,
 };
-use procurify_token_tests::{Answer, Gate, Home, PATIENCE, Typed, name, skipped, text_of};
+use procurify_token_tests::{Gate, Home, PATIENCE, Typed, name, skipped, text_of};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use search::{Canaries, Canary, forms};
+use terminal::typed_in;
 
 #[test]
 fn no_secret_is_to_be_seen_whatever_way_it_came_in_and_whatever_fails() {
@@ -678,8 +680,7 @@ fn kept(home: &Home) -> BTreeSet<PathBuf> {
 
 /// Types at a terminal; what is seen there is kept in the home, to be searched.
 fn at_a_terminal(home: &Home, words: &[&str], answers: &[(&str, &str)]) -> Option<i32> {
-    let answers: Vec<_> = answers.iter().map(|(question, text)| Answer::Line(question, text)).collect();
-    let screen = home.command(words).at_terminal(&answers);
+    let screen = typed_in(home, words, answers);
     fs::write(home.path().join(format!("typed/screen-{}", kept(home).len())), &screen.text).unwrap();
     screen.code
 }

@@ -86,7 +86,7 @@ fn status(as_json: bool) -> Result<(), Failure> {
         )]);
     }
     let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
-    table::facts([
+    table::facts(&[
         ("service", "for this user".to_owned()),
         ("installed", if is_installed { shown(&plist) } else { yes(false) }),
         ("loaded", yes(is_loaded)),

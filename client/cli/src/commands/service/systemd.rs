@@ -70,14 +70,11 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
             _ if socket.is_active() => "no; the next caller has it started".to_owned(),
             _ => "no".to_owned(),
         };
-        table::facts([
+        table::facts(&[
             ("service", kind(whose).to_owned()),
             ("installed", or(&installed, "no")),
             ("enabled", or(&service.enabled, "no")),
-            (
-                "sockets",
-                or(&socket.active, "no").replace("active", "listening").replace("inlistening", "closed"),
-            ),
+            ("sockets", if socket.is_active() { "listening" } else { "closed" }.to_owned()),
             ("running", running),
             ("says", service.status.clone()),
             ("what to type", next.clone()),

@@ -133,7 +133,7 @@ fn status(as_json: bool) -> Result<(), Failure> {
         )]);
     }
     let yes = |is_so| if is_so { "yes" } else { "no" }.to_owned();
-    table::facts([
+    table::facts(&[
         ("service", "for this machine".to_owned()),
         ("installed", yes(is_installed)),
         ("running", yes(is_running)),
