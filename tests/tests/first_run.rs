@@ -1,7 +1,7 @@
 //! The first five minutes: nothing is there, and somebody has a secret that is shown only once. Typed at a terminal, with a real
 //! daemon that the command starts.
 
-use procurify_token_tests::{Gate, Home, Screen, Terminal};
+use procurify_token_tests::{Gate, Home, Screen, Terminal, credential};
 use rustix::process::Signal;
 
 #[test]
@@ -110,6 +110,11 @@ fn ctrl_c_at_the_recovery_code_leaves_everything_but_the_code() {
     terminal.types("\r").shows("Type it back").types("AAAA\x03");
     let screen = ended(&mut terminal, 130);
     assert!(screen.text.contains("it is worthless now"), "{}", screen.text);
+    assert!(
+        screen.text.contains("acme is stored durably; the vault has no recovery code"),
+        "{}",
+        screen.text
+    );
     home.command(["get", "acme"]).run().succeeds();
     assert_eq!(slots(&home), ["key file"], "a code that nobody confirmed opens nothing");
 
@@ -144,6 +149,21 @@ fn a_signal_at_a_question_gives_the_terminal_back() {
     terminal.signal(Signal::TERM).shows("nothing was stored, and no vault was made");
     let screen = terminal.ends();
     assert_eq!((screen.signal, screen.echoes), (Some(Signal::TERM.as_raw()), true), "{}", screen.text);
+}
+
+#[test]
+fn where_it_could_not_be_stored_the_dialog_should_stay_open() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.init();
+    let mut terminal = add(&home, &["acme"]);
+    terminal.shows("empty): ").types("\r").shows("Client id: ").types("a\r").shows("Client secret: ");
+    // Somebody else was faster.
+    home.add(credential("acme"));
+    terminal
+        .types("s3cret\r")
+        .shows("do not close the dialog in Procurify yet, acme is not known to be stored");
+    ended(&mut terminal, 12);
 }
 
 #[test]

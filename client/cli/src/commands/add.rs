@@ -41,11 +41,13 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     if is_first {
         interrupt::so_far("a vault was just being made; nothing is in it", &again);
         say::sentence("There is no vault yet, so one is made with a key file.")?;
-        Vault::make_with_key_file(&mut client)?.announce(true)?;
+        let made = Vault::make_with_key_file(&mut client);
+        made.map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?.announce(true)?;
     }
     let look = format!("procurify-token status {name}");
     interrupt::so_far(format!("{name} was just being stored"), format!("{look} says whether it is"));
-    done(&mut client, &Request::Add(Box::new(credential)))?;
+    done(&mut client, &Request::Add(Box::new(credential)))
+        .map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?;
     interrupt::so_far(format!("{name} is stored durably, and is tried in the background"), &look);
     say::line(format!("{name} is stored durably in the vault."))?;
     if no_try {
@@ -58,13 +60,14 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
         outcome?;
     }
     if is_first {
-        interrupt::so_far(
-            format!("{name} is stored durably; the vault has no recovery code"),
-            init::MAKE_A_CODE,
-        );
-        init::offer_recovery_code(&mut client)?;
+        init::offer_recovery_code(&mut client, &format!("{name} is stored durably"))?;
     }
     what_next(&name, &base_url)
+}
+
+/// What shows a secret only once should go on showing it.
+fn keep_the_dialog(name: &CredentialName) -> String {
+    format!("do not close the dialog in Procurify yet, {name} is not known to be stored")
 }
 
 /// The name that was given or is asked for, and the questions, where there are any.

@@ -46,7 +46,11 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
             say::line(
                 "Their first tokens are asked for one after the other: procurify-token list, or status --watch",
             )?;
-            if is_first { init::offer_recovery_code(&mut client) } else { Ok(()) }
+            if is_first {
+                init::offer_recovery_code(&mut client, &format!("{count} credentials are stored durably"))
+            } else {
+                Ok(())
+            }
         }
         Ok(other) => Err(unexpected(&other)),
         Err(error) => Err(error.into()),

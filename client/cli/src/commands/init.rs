@@ -8,7 +8,7 @@ use super::{PATIENCE, key, slot, unexpected};
 use crate::args::{InitArgs, NewSlotKind};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{bearer, report, say, terminal, text};
+use crate::{bearer, interrupt, report, say, terminal, text};
 
 pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
     let kind = if args.passphrase || args.passphrase_stdin { NewSlotKind::Passphrase } else { args.slot };
@@ -114,10 +114,14 @@ impl Vault {
 
 /// Asks whether a vault that opens by itself should have a recovery code as well. One that is not typed back is taken out of
 /// the vault again: a code that nobody has written down would only seem to be of use.
-pub(super) fn offer_recovery_code(client: &mut Client) -> Result<(), Failure> {
+///
+/// `done` is what is there by now, for who breaks it off.
+pub(super) fn offer_recovery_code(client: &mut Client, done: &str) -> Result<(), Failure> {
     if !key::may_confirm() {
         return say::sentence(NO_CODE);
     }
+    let without = || interrupt::so_far(format!("{done}; the vault has no recovery code"), MAKE_A_CODE);
+    without();
     let question = "A recovery code on paper opens the vault when its key file is lost. Make one now? [Y/n] ";
     if !matches!(terminal::ask(question)?.to_ascii_lowercase().as_str(), "" | "y" | "yes") {
         return say::sentence(NO_CODE_YET);
@@ -128,6 +132,10 @@ pub(super) fn offer_recovery_code(client: &mut Client) -> Result<(), Failure> {
         Answer::SlotAdded { slot, recovery_code: Some(code), .. } => (slot.id, code),
         other => return Err(unexpected(&other)),
     };
+    interrupt::so_far(
+        format!("{done}; the recovery code that was shown is one, whether it was written down or not"),
+        format!("procurify-token slot remove {id} makes it worthless"),
+    );
     let outcome = key::offer(&code);
     if matches!(outcome, Ok(true)) {
         return Ok(());
@@ -138,8 +146,13 @@ pub(super) fn offer_recovery_code(client: &mut Client) -> Result<(), Failure> {
             .while_doing("the recovery code was not typed back, and is still one")
             .hint(format!("procurify-token slot remove {id} makes it worthless")));
     }
+    without();
     say::sentence(NOT_TYPED_BACK)?;
-    outcome.map(|_| ())
+    match outcome {
+        Err(Failure::Told { code: ExitCode::Interrupted, .. }) => Err(interrupt::failure()),
+        // What became of the code does not undo what is done.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Said where a vault is made and nobody can be shown a recovery code.
@@ -149,5 +162,5 @@ pub(super) const NO_CODE: &str = "It has no recovery code, since nobody could be
 pub(super) const NO_CODE_YET: &str =
     "The vault has no recovery code. Whenever you like: procurify-token slot add recovery-code";
 /// What to type for one.
-pub(super) const MAKE_A_CODE: &str = "procurify-token slot add recovery-code makes one";
+const MAKE_A_CODE: &str = "procurify-token slot add recovery-code makes one";
 const NOT_TYPED_BACK: &str = "The recovery code was not typed back, so it is worthless now. For another: procurify-token slot add recovery-code";
