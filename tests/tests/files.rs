@@ -65,7 +65,7 @@ fn a_followed_file_has_each_new_token_and_is_never_half_written() {
     let (home, _daemon) = enrolled();
     let mut follower =
         Follower::of(&home, &["--on-change", "echo $PROCURIFY_TOKEN_NAME $PROCURIFY_TOKEN_FILE >> changes"]);
-    follower.says(&["token ", " of acme, until "]);
+    follower.writes();
     let path = home.path().join("token");
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -85,7 +85,7 @@ fn a_followed_file_has_each_new_token_and_is_never_half_written() {
         });
         for _ in 0..10 {
             home.command(["refresh", "acme"]).run().succeeds();
-            follower.says(&["token ", " of acme, until "]);
+            follower.writes();
             let current = home.command(["get", "acme"]).run().succeeds().stdout;
             assert_eq!(fs::read_to_string(&path).expect("it is there"), current);
         }
@@ -108,28 +108,30 @@ fn a_followed_file_has_each_new_token_and_is_never_half_written() {
 fn a_follower_goes_on_over_a_restart_of_the_daemon_and_says_when_the_token_has_ended() {
     let (home, daemon) = enrolled();
     let mut follower = Follower::of(&home, &[]);
-    follower.says(&["token "]);
+    follower.writes();
     let first = fs::read_to_string(home.path().join("token")).expect("it is there");
     daemon.kill9();
-    follower.says(&["warning: ", "has token", "until", "no procurify-tokend answers"]);
+    follower.says_at_last(&["warning: ", "has token", "until", "no procurify-tokend answers"]);
     let _daemon = home.start();
     home.command(["refresh", "acme"]).run().succeeds();
-    follower.says(&["token ", " of acme, until "]);
+    follower.writes();
     assert_ne!(fs::read_to_string(home.path().join("token")).expect("it is there"), first);
 
     home.sandbox().set("acme", Knobs::failing(later())).expect("a knob");
     let current = home.command(["get", "acme", "--json"]).run().succeeds().json();
     let fingerprint = current["fingerprint"].as_str().expect("it has one");
     home.command(["invalidate", "acme", "--fingerprint", fingerprint]).run().succeeds();
-    follower.says(&["warning: ", fingerprint, "which is not valid any more"]);
+    follower.says_at_last(&["warning: ", fingerprint, "which is not valid any more"]);
     home.sandbox().clear("acme").expect("a knob");
+    // That, and the daemon by itself, may each have brought a token.
     home.command(["refresh", "acme", "--retry"]).run().succeeds();
-    follower.says_at_last(&["token ", " of acme, until "]);
     let current = home.command(["get", "acme"]).run().succeeds().stdout;
-    assert_eq!(fs::read_to_string(home.path().join("token")).expect("it is there"), current);
+    while fs::read_to_string(home.path().join("token")).expect("it is there") != current {
+        follower.writes();
+    }
 
     home.command(["lock"]).run().succeeds();
-    follower.says(&["warning: ", "the vault is locked"]);
+    follower.says_at_last(&["warning: ", "the vault is locked"]);
     home.command(["unlock"]).run().succeeds();
     home.command(["remove", "acme", "--yes"]).run().succeeds();
     follower.says_at_last(&["has token", "no credential is named acme"]);
@@ -141,10 +143,10 @@ fn a_command_that_fails_or_hangs_is_told_and_stops_nothing() {
     let (home, _daemon) = enrolled();
     let line = "[ -e first ] && exit 3; touch first; exec sleep 1000";
     let mut follower = Follower::of(&home, &["--on-change", line, "--on-change-timeout", "1s"]);
-    follower.says(&["token "]);
+    follower.writes();
     follower.says(&["warning: ", "took longer than 1 s and was ended", "sleep 1000"]);
     home.command(["refresh", "acme"]).run().succeeds();
-    follower.says(&["token "]);
+    follower.writes();
     follower.says(&["warning: ", "ended with exit status: 3"]);
     follower.end_by(Signal::INT);
 }
@@ -155,10 +157,10 @@ fn a_command_runs_alone_and_ends_with_the_follower() {
     let (home, _daemon) = enrolled();
     let line = "mkdir alone || touch together; echo begun >> begun; exec sleep 1000";
     let mut follower = Follower::of(&home, &["--on-change", line, "--on-change-timeout", "10m"]);
-    follower.says(&["token "]);
+    follower.writes();
     for _ in 0..3 {
         home.command(["refresh", "acme"]).run().succeeds();
-        follower.says(&["token "]);
+        follower.writes();
     }
     let begun = home.path().join("begun");
     while !begun.exists() {
@@ -208,6 +210,12 @@ impl Follower {
         }
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} in {line:?}");
         assert!(!line.contains("eyJ"), "the token itself is never told");
+    }
+
+    /// It says that it has written the file, after whatever else it has to say.
+    #[track_caller]
+    fn writes(&mut self) {
+        self.says_at_last(&["token: token ", " of acme, until "]);
     }
 
     #[track_caller]

@@ -37,7 +37,7 @@ pub(crate) struct FieldArgs {
     /// A member of the JSON object to send, as a string
     #[arg(short = 'f', long = "raw-field", value_name = "KEY=VALUE", conflicts_with = "data")]
     pub(crate) raw: Vec<String>,
-    /// The same; JSON such as 5, true, null or [1,2] is taken as that, @FILE is the text of a file
+    /// The same; JSON such as 5, true, null or a list is taken as that, @FILE is the text of a file
     #[arg(short = 'F', long = "field", value_name = "KEY=VALUE", conflicts_with = "data")]
     pub(crate) typed: Vec<String>,
 }
