@@ -37,7 +37,7 @@ pub enum Condition {
     },
 }
 
-/// The signs of life of one driver; see the [room's front page](self).
+/// The signs of life of one driver, for whoever looks without asking.
 #[derive(Debug, Default)]
 pub struct Vitals {
     condition: watch::Sender<Condition>,
