@@ -8,7 +8,7 @@ use clap::Parser;
 ///
 /// Usually started by a service manager, or by `procurify-token` when no daemon answers. It serves its own user and
 /// root over a Unix socket.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[command(version, after_help = EXAMPLES)]
 pub struct Arguments {
