@@ -29,6 +29,7 @@ pub(crate) enum Input {
     /// The terminal has another size.
     Resized,
     /// This signal is about to end us.
+    #[cfg_attr(windows, expect(dead_code, reason = "there is none there that is told"))]
     Ended(i32),
 }
 
