@@ -56,7 +56,7 @@ fn reads_vendors(language: &str, interpreter: &str) {
     if home.shell(&format!("command -v {interpreter}")).run().code != Some(0) {
         let (test, why) =
             (format!("other-languages.md: {language}"), format!("there is no {interpreter} here"));
-        // No registry of Debian has PowerShell.
+        // It cannot be installed from the registries that `.ci/run` uses, which counts it as the one exception.
         let skip = if interpreter == "pwsh" { skipped } else { skipped_unless_required };
         skip(&test, &why);
         return;
