@@ -15,25 +15,11 @@ static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
     reason = "the log may not run yet, and whoever started the daemon should see why"
 )]
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match startup::run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("procurify-tokend: {problem:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-#[cfg(unix)]
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    startup::run(arguments)
-}
-
-#[cfg(windows)]
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if !arguments.service {
-        return startup::run(arguments);
-    }
-    let (log, arguments) = (procurify_tokend::config::Folders::of_system().log(), arguments.clone());
-    procurify_tokend::supervisor::run_as_service(log, move || startup::run(&arguments))
 }

@@ -43,6 +43,15 @@ use crate::vault::{self, InstanceLock};
 /// # Errors
 /// Why it cannot start, in words for a person.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    #[cfg(windows)]
+    if arguments.service {
+        let (log, arguments) = (Folders::of_system().log(), arguments.clone());
+        return supervisor::run_as_service(log, move || run_told(&arguments));
+    }
+    run_told(arguments)
+}
+
+fn run_told(arguments: &Arguments) -> anyhow::Result<()> {
     let outcome = run_untold(arguments);
     if let Err(problem) = &outcome {
         supervisor::cannot_start(problem);

@@ -21,10 +21,8 @@ pub struct Invocation {
 /// What is typed at a terminal once something stands there.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
-    /// To this question: a line that the terminal shows.
-    Shown(&'a str, &'a str),
-    /// To this question: a line that is not shown, once the terminal no longer does.
-    Hidden(&'a str, &'a str),
+    /// To this question of ours: a line, once the terminal no longer shows what is typed.
+    Line(&'a str, &'a str),
     /// Behind this text: keys, without the one that ends a line.
     Keys(&'a str, &'a str),
 }
@@ -109,8 +107,7 @@ impl Invocation {
         let mut terminal = Terminal::of(command, Path::new(command.get_program()), &words, WIDE);
         for answer in answers {
             match answer {
-                Answer::Shown(question, line) => terminal.shows(question).types_at_once(&format!("{line}\r")),
-                Answer::Hidden(question, line) => terminal.shows(question).types(&format!("{line}\r")),
+                Answer::Line(question, line) => terminal.shows(question).types(&format!("{line}\r")),
                 Answer::Keys(text, keys) => terminal.shows(text).types_at_once(keys),
             };
         }

@@ -40,7 +40,6 @@ const COMMANDS: &[(&str, How)] = &[
         "install -m 755 target/release/procurify-token target/release/procurify-tokend ~/.local/bin/",
         Run(nothing),
     ),
-    ("procurify-token init", Run(nothing)),
     ("procurify-token add acme", Answering(nothing, ADD)),
     ("TOKEN=$(procurify-token get acme)", Run(nothing)),
     (
@@ -78,28 +77,14 @@ const COMMANDS: &[(&str, How)] = &[
     ),
     // As a service, there and in packaging/README.md.
     ("procurify-token stop", Run(House::a_daemon_runs)),
-    (
-        "install -D -m 644 packaging/systemd/user/procurify-tokend.service ~/.config/systemd/user/procurify-tokend.service",
-        Alone(nothing),
-    ),
-    (
-        "sudo install -m 755 target/release/procurify-token target/release/procurify-tokend /usr/bin/",
-        Not(ROOT),
-    ),
     ("sudo install -m 755 target/dist/procurify-token target/dist/procurify-tokend /usr/bin/", Not(ROOT)),
     ("systemctl --user daemon-reload", Not(SERVICE)),
-    ("systemctl --user enable --now procurify-tokend", Not(SERVICE)),
     ("loginctl enable-linger", Not(SERVICE)),
     (
         "sudo install -D -m 644 packaging/systemd/sysusers.d/procurify-token.conf /etc/sysusers.d/procurify-token.conf",
         Not(ROOT),
     ),
-    ("sudo systemd-sysusers", Not(ROOT)),
-    ("sudo packaging/systemd/system/make-vault-key", Not(ROOT)),
-    ("sudo install -m 644 packaging/systemd/system/procurify-tokend.service /etc/systemd/system/", Not(ROOT)),
     ("sudo systemctl daemon-reload", Not(ROOT)),
-    ("sudo systemctl enable --now procurify-tokend", Not(ROOT)),
-    ("sudo procurify-token init", Not(ROOT)),
     ("sudo procurify-token add acme", Not(ROOT)),
     (
         "sudo install -m 755 target/release/procurify-token target/release/procurify-tokend /usr/local/bin/",
@@ -124,23 +109,64 @@ const COMMANDS: &[(&str, How)] = &[
     ("cargo run --release -p procurify-token-bench --bin house", Not(SLOW)),
     ("cargo run --release -p procurify-token-bench --bin vault", Not(SLOW)),
     ("cargo run --release -p procurify-token-bench --bin outage", Not(SLOW)),
+    ("eval \"$variables\"", Not("it takes two credentials; scripts.rs runs it")),
+    ("install -D -m 644 -t ~/.config/systemd/user packaging/systemd/user/procurify-tokend.*", Alone(nothing)),
+    ("podman build --format docker -f packaging/container/Containerfile -t procurify-token .", Not(PODMAN)),
+    ("podman exec -it tokens procurify-token add acme", Not(PODMAN)),
+    ("podman exec -it tokens procurify-token init", Not(PODMAN)),
+    ("podman exec tokens procurify-token get acme", Not(PODMAN)),
+    (
+        "podman run -d --name tokens --read-only -v tokens-settings:/etc/procurify-token -v tokens-vault:/var/lib/procurify-token -v tokens-socket:/run/procurify-token procurify-token",
+        Not(PODMAN),
+    ),
+    (
+        "procurify-token curl acme -sS --fail-with-body -o vendors.json '/api/v3/vendors/?page_size=100'",
+        Run(nothing),
+    ),
+    (
+        "procurify-token get acme --header --file /run/report/headers --mode 0640 --follow --on-change 'systemctl reload report'",
+        Not("it goes on for ever; files.rs follows a file"),
+    ),
+    (
+        "procurify-tokend --new-key | sudo systemd-creds encrypt --name=procurify-token.vault-key - /etc/credstore.encrypted/procurify-token.vault-key",
+        Not(ROOT),
+    ),
+    ("sudo cp packaging/launchd/local.procurify-tokend.system.plist /Library/LaunchDaemons/", Not("macOS")),
+    ("sudo install -d -m 700 /etc/credstore.encrypted", Not(ROOT)),
+    ("sudo install -m 644 -t /etc/systemd/system packaging/systemd/system/procurify-tokend.s*", Not(ROOT)),
+    (
+        "sudo launchctl bootstrap system /Library/LaunchDaemons/local.procurify-tokend.system.plist",
+        Not("macOS"),
+    ),
+    ("sudo procurify-token init --slot credential", Not(ROOT)),
+    ("sudo procurify-token service install --system", Not(ROOT)),
+    ("sudo procurify-token service status", Not(ROOT)),
+    ("sudo systemctl enable --now procurify-tokend.socket procurify-tokend.service", Not(ROOT)),
+    ("sudo systemd-sysusers procurify-token.conf", Not(ROOT)),
+    ("systemctl --user enable --now procurify-tokend.socket procurify-tokend.service", Not(SERVICE)),
+    (
+        "variables=$(procurify-token get acme globex --env)",
+        Not("it takes two credentials; scripts.rs runs it"),
+    ),
 ];
 
 const ADD: &[Answer<'static>] = &[
-    Answer::Shown("Description (may be empty): ", "nightly report"),
-    Answer::Shown("Client id: ", "sandbox-acme"),
-    Answer::Hidden("Client secret: ", "sandbox-acme-secret"),
+    Answer::Line("Description (may be empty): ", "nightly report"),
+    Answer::Line("Client id: ", "sandbox-acme"),
+    Answer::Line("Client secret: ", "sandbox-acme-secret"),
+    Answer::Line("Make one now? [Y/n] ", "n"),
 ];
 const ROTATE: &[Answer<'static>] = &[
-    Answer::Shown("Client id: ", "sandbox-acme-2"),
-    Answer::Hidden("Client secret: ", "sandbox-acme-2-secret"),
+    Answer::Line("Client id: ", "sandbox-acme-2"),
+    Answer::Line("Client secret: ", "sandbox-acme-2-secret"),
 ];
 const PASSPHRASE: &[Answer<'static>] =
-    &[Answer::Hidden("New passphrase: ", "a passphrase"), Answer::Hidden("The same again: ", "a passphrase")];
+    &[Answer::Line("New passphrase: ", "a passphrase"), Answer::Line("The same again: ", "a passphrase")];
 
 const ROOT: &str = "it changes folders of the system; packaging/README.md says how that was tested";
 const SERVICE: &str = "it wants a service manager; packaging/README.md says how the units were tested";
 const CHECKS: &str = "a step of .ci/run";
+const PODMAN: &str = "there is no podman; packaging/README.md says how the container was tested";
 const SLOW: &str = "a benchmark";
 
 /// In the order in which somebody reads them. Other documents show no command, which is tested.
@@ -356,6 +382,8 @@ fn distance(words: &[String]) -> Option<usize> {
 }
 
 fn masked_word(word: &str) -> String {
+    // A bar, as a terminal without Unicode has it.
+    let word = &word.replace('█', "#");
     // A folder of ours, wherever it is.
     let word = match (word.find('/'), word.find("procurify-")) {
         (Some(start), Some(name)) if start < name && !word.contains("://") => {

@@ -115,6 +115,20 @@ fn on_another_machine(seen: &mut Seen, copy: &str) {
     let second = import("acme/b,sandbox-acme,sandbox-acme-secret\n");
     assert!(second.json()["made"].is_null() && second.json()["count"] == 1, "{second:?}");
     seen.add("import FILE", &second);
+    let another = Home::new(&["acme"]);
+    let _daemon = another.start();
+    let add = |words: &[&str]| {
+        let words =
+            ["add"].iter().chain(words).chain(&["--client-id", "sandbox-acme", "--secret-stdin", "--json"]);
+        another.command(words).stdin("sandbox-acme-secret").run().succeeds()
+    };
+    let first = add(&["acme"]);
+    assert!(first.json()["made"]["vault"].is_string() && first.json()["token"].is_object(), "{first:?}");
+    seen.add("add NAME", &first);
+    let second = add(&["acme/b", "--no-try"]);
+    assert!(second.json()["made"].is_null() && second.json()["token"].is_null(), "{second:?}");
+    seen.add("add NAME", &second);
+    seen.add("service status", &another.command(["service", "status", "--user", "--json"]).run());
     // A key file is named where a slot takes one.
     let passphrase = Home::new(&[]);
     let _daemon = passphrase.start();
@@ -186,7 +200,7 @@ fn a_name_is_suggested_only_to_who_may_see_it_and_only_if_it_is_like_the_one_tha
 fn at_a_terminal_what_is_asked_comes_before_the_object() {
     let home = Home::new(&[]);
     let _daemon = home.start();
-    let answers = [Answer::Hidden("New passphrase: ", "words"), Answer::Hidden("The same again: ", "words")];
+    let answers = [Answer::Line("New passphrase: ", "words"), Answer::Line("The same again: ", "words")];
     let init = home.command(["init", "--passphrase", "--no-recovery-code", "--json"]);
     let screen = init.at_terminal(&answers);
     assert_eq!(screen.code, Some(0), "{}", screen.text);

@@ -16,7 +16,7 @@ use windows_service::service::{
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher};
 
-use crate::os;
+use crate::os::ask_to_stop;
 
 /// What the service is called.
 const SERVICE: &str = "procurify-tokend";
@@ -59,7 +59,7 @@ fn serve(_: Vec<OsString>) {
 fn obey(control: ServiceControl) -> ServiceControlHandlerResult {
     match control {
         ServiceControl::Stop | ServiceControl::Shutdown => {
-            os::ask_to_stop();
+            ask_to_stop();
             ServiceControlHandlerResult::NoError
         }
         ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,

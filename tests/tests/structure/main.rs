@@ -186,8 +186,8 @@ const ROOMS: [Room; 20] = [
     Room { name: "refresh", knows: &[], crates: &[PROTOCOL, "chrono"] },
     Room {
         name: "supervisor",
-        knows: &["clock::Clock", "driver::Condition", "driver::Vitals", "refresh::Moment"],
-        crates: &["anyhow", "sd_notify", "tracing"],
+        knows: &["clock::Clock", "driver::Condition", "driver::Vitals", "os::ask_to_stop", "refresh::Moment"],
+        crates: &["anyhow", "sd_notify", "tracing", "windows_service"],
     },
     Room {
         name: "vault",
@@ -266,7 +266,7 @@ const PURE: [(&str, &[&str]); 7] = [
 ];
 
 /// What only these files may name.
-const ALONE: [(&str, &[&str]); 13] = [
+const ALONE: [(&str, &[&str]); 14] = [
     ("ring", &["daemon/src/vault/seal.rs"]),
     ("bincode", &["daemon/src/vault/record.rs", "protocol/src/codec.rs"]),
     ("argon2", &["daemon/src/vault/stretch.rs"]),
@@ -285,6 +285,7 @@ const ALONE: [(&str, &[&str]); 13] = [
     ("boot_time", &["daemon/src/clock.rs"]),
     ("toml", &["daemon/src/config.rs"]),
     ("sd_notify", &["daemon/src/supervisor.rs"]),
+    ("windows_service", &["client/cli/src/commands/service/windows.rs", "daemon/src/supervisor/windows.rs"]),
     ("signal_hook_tokio", &["daemon/src/os/signals.rs"]),
     ("crossterm", &["client/cli/src/say.rs", "client/cli/src/screen.rs", "client/cli/src/terminal.rs"]),
     ("std::env::set_var", &[]),

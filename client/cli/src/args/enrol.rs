@@ -56,6 +56,9 @@ pub(crate) struct AddArgs {
     /// Only store it, and do not wait for a token
     #[arg(long)]
     pub(crate) no_try: bool,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

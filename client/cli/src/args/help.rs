@@ -51,7 +51,7 @@ Fields may be added; none is changed while version stays 1.
 
 Examples:
   procurify-token list
-  procurify-token list | awk -F'\\t' '$2 != \"ok\"'
+  procurify-token list | cut -f 1-3
   procurify-token list --json | jq -r '.credentials[] | select(.token == null) | .name'";
 
 pub(super) const STATUS: &str = "\
@@ -131,6 +131,28 @@ Examples:
   procurify-token service install --dry-run
   sudo procurify-token service install --system
   procurify-token service status";
+
+pub(super) const SERVICE_INSTALL: &str = "\
+Units that a package has brought are used as they are. A daemon that a command started is stopped first.
+
+Examples:
+  procurify-token service install --dry-run
+  procurify-token service install
+  sudo procurify-token service install --system";
+
+pub(super) const SERVICE_UNINSTALL: &str = "\
+Vault, keys, configuration and audit records stay where they are.
+
+Examples:
+  procurify-token service uninstall --dry-run
+  sudo procurify-token service uninstall --system";
+
+pub(super) const SERVICE_STATUS: &str = "\
+It ends with 0 only where the service runs.
+
+Examples:
+  procurify-token service status
+  procurify-token service status --system --json | jq .service.running";
 
 pub(super) const ROTATE: &str = "\
 Create a second application in Procurify first. The pair in use stays in use until the new one has brought a token, and \

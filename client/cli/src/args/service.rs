@@ -11,6 +11,7 @@ pub(crate) struct ServiceArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
     /// Have the service manager start the daemon, now and after each boot
+    #[command(after_help = super::help::SERVICE_INSTALL)]
     Install {
         #[command(flatten)]
         whose: WhoseArgs,
@@ -22,6 +23,7 @@ pub(crate) enum ServiceCommand {
         key_file: bool,
     },
     /// Have the daemon started by nobody any more; vault, keys and configuration stay
+    #[command(after_help = super::help::SERVICE_UNINSTALL)]
     Uninstall {
         #[command(flatten)]
         whose: WhoseArgs,
@@ -30,6 +32,7 @@ pub(crate) enum ServiceCommand {
         dry_run: bool,
     },
     /// Show whether the service is installed, enabled and running, since when, and what to type
+    #[command(after_help = super::help::SERVICE_STATUS)]
     Status {
         #[command(flatten)]
         whose: WhoseArgs,

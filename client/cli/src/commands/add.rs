@@ -11,14 +11,13 @@ use procurify_token_protocol::{
 };
 use serde_json::Value;
 
-use super::init::{self, Vault};
-use super::{done, refused};
+use super::{done, init, refused, token_json};
 use crate::args::AddArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::http::Api;
 use crate::pair::{self, Questions};
-use crate::{clock, interrupt, say, terminal, text, when};
+use crate::{clock, interrupt, report, say, terminal, text, when};
 
 pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     pair::must_not_be_asked_for(args.client_id.as_ref(), &args.secret)?;
@@ -33,22 +32,26 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     let no_vault = if is_first { ", and no vault was made" } else { "" };
     let again = format!("procurify-token add {name} begins anew");
     interrupt::so_far(format!("nothing was stored{no_vault}"), &again);
-    let no_try = args.no_try;
+    let (no_try, is_json) = (args.no_try, args.json);
     let credential = credential(&mut questions, args, name.clone(), addresses)?;
     let base_url = credential.base_url.clone();
     drop(questions);
 
+    let mut made = Value::Null;
     if is_first {
         interrupt::so_far("a vault was just being made; nothing is in it", &again);
-        say::sentence("There is no vault yet, so one is made with a key file.")?;
-        let made = Vault::make_with_key_file(&mut client);
-        made.map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?.announce(true)?;
+        made = init::make_first(&mut client, is_json)
+            .map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?;
     }
     let look = format!("procurify-token status {name}");
     interrupt::so_far(format!("{name} was just being stored"), format!("{look} says whether it is"));
     done(&mut client, &Request::Add(Box::new(credential)))
         .map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?;
     interrupt::so_far(format!("{name} is stored durably, and is tried in the background"), &look);
+    if is_json {
+        let grant = if no_try { None } else { Some(tried(&mut client, &name)?) };
+        return print_json(&name, grant.as_ref(), &status, made);
+    }
     say::line(format!("{name} is stored durably in the vault."))?;
     if no_try {
         say::sentence(format!("It is tried in the background; what came of it: {look}"))?;
@@ -160,6 +163,23 @@ fn works(client: &mut Client, status: &DaemonStatus, name: &CredentialName) -> R
         when::stamp_and_distance(grant.token.expires_at(), clock::now())
     ))?;
     introduce(&grant, status, name)
+}
+
+/// What was stored, and what came of the trial.
+fn print_json(
+    name: &CredentialName,
+    grant: Option<&TokenGrant>,
+    status: &DaemonStatus,
+    made: Value,
+) -> Result<(), Failure> {
+    // The token works already, so nothing here makes the enrolment fail.
+    let user = grant.and_then(|grant| users_me(grant, status.extra_ca.as_deref()).ok());
+    report::print_json(&[
+        ("credential", name.as_str().into()),
+        ("token", grant.map(token_json).into()),
+        ("acts_as", user.and_then(|user| user.email).into()),
+        ("made", made),
+    ])
 }
 
 /// What a person wants to type next.

@@ -10,8 +10,7 @@ use procurify_token_protocol::{Answer, MOST_IN_PIECE, Piece, RefusalCode, Reques
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::init::{self, Vault};
-use super::{PATIENCE, done, refused, unexpected};
+use super::{PATIENCE, done, init, refused, unexpected};
 use crate::args::FileArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -27,7 +26,7 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let mut made = Value::Null;
     let is_first = client.status()?.vault == VaultState::Missing;
     if is_first {
-        made = make_vault(&mut client, args.form.json)?;
+        made = init::make_first(&mut client, args.form.json)?;
     }
     none_is_there(&mut client, &args.file, &records)?;
     let copies: Vec<_> = records.into_iter().map(|record| record.copy).collect();
@@ -55,19 +54,6 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         Ok(other) => Err(unexpected(&other)),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Says so where somebody reads it; else it is part of the outcome.
-fn make_vault(client: &mut Client, is_json: bool) -> Result<Value, Failure> {
-    if !is_json {
-        say::line("There is no vault yet, so one is made with a key file.")?;
-    }
-    let vault = Vault::make_with_key_file(client)?;
-    if is_json {
-        return Ok(vault.json(true)?.into_iter().map(|(name, part)| (name.to_owned(), part)).collect());
-    }
-    vault.announce(true)?;
-    Ok(Value::Null)
 }
 
 /// Sends bytes ahead of the request that is about them. The progress goes on to that.

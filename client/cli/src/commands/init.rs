@@ -38,6 +38,19 @@ pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
     say::line("Next: procurify-token add DOMAIN")
 }
 
+/// Makes one beside what was asked for, with a key file. Says so where somebody reads it; else it is part of the outcome.
+pub(super) fn make_first(client: &mut Client, is_json: bool) -> Result<Value, Failure> {
+    if !is_json {
+        say::sentence("There is no vault yet, so one is made with a key file.")?;
+    }
+    let vault = Vault::make_with_key_file(client)?;
+    if is_json {
+        return Ok(vault.json(true)?.into_iter().map(|(name, part)| (name.to_owned(), part)).collect());
+    }
+    vault.announce(true)?;
+    Ok(Value::Null)
+}
+
 /// A vault that was just made.
 pub(super) struct Vault {
     path: String,
