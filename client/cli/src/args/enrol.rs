@@ -26,6 +26,7 @@ impl SecretArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(crate) struct AddArgs {
     /// The first part of DOMAIN.procurify.com, or the address of any of its pages, and a label where a domain has several
     /// applications; asked for where it is missing
