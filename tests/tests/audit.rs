@@ -282,6 +282,8 @@ fn a_full_disk_stops_nobody_and_what_is_lost_is_counted() {
     let daemon = home.start();
     home.enrol("acme");
     deeds(&home, 1);
+    // Whoever looks has everything written first.
+    let _ = shown(&home, &[]);
     let filler = disk.fill();
     // What room is left in the last page of the file is used up first, by records of what is lost as well.
     let is_told = (1..100_u64).find(|_| {
