@@ -137,14 +137,17 @@ impl Heartbeat {
     pub fn beat(&mut self, clock: &impl Clock) -> Option<Duration> {
         let every = self.every?;
         match self.judge(self.vitals.last_round(), clock.boot()) {
-            Sign::Alive => tell(&[Word::Alive]),
-            Sign::Doubtful => return Some(SECOND_LOOK.min(every)),
+            Sign::Alive => {
+                tell(&[Word::Alive]);
+                return Some(every);
+            }
             Sign::Stuck => error!(
                 "the driver does not come round any more: the service manager is told nothing, so that it starts the daemon anew"
             ),
-            Sign::StillStuck => {}
+            Sign::Doubtful | Sign::StillStuck => {}
         }
-        Some(every)
+        // Again soon: one that does come round after all is not to be taken for dead.
+        Some(SECOND_LOOK.min(every))
     }
 
     /// A machine that has slept wakes the driver and whoever looks at it in the same moment, so it is looked at twice.

@@ -149,6 +149,8 @@ fn a_signal_at_a_question_gives_the_terminal_back() {
     terminal.signal(Signal::TERM).shows("nothing was stored, and no vault was made");
     let screen = terminal.ends();
     assert_eq!((screen.signal, screen.echoes), (Some(Signal::TERM.as_raw()), true), "{}", screen.text);
+    let marks = ["\x1b[?2004h", "\x1b[?2004l"].map(|mark| screen.text.rfind(mark));
+    assert!(marks[1].is_some() && marks[0] < marks[1], "pastes are marked still: {:?}", screen.text);
 }
 
 #[test]

@@ -135,7 +135,7 @@ pub(crate) enum Command {
     /// Print a line for each new token, refusal and removal, until interrupted
     #[command(after_help = help::WATCH)]
     Watch(WatchArgs),
-    /// Report that the API answered 401 to a token, so that it is not handed out again
+    /// Report that the API answered 401 to a token, so that another takes its place
     #[command(after_help = help::INVALIDATE)]
     Invalidate(InvalidateArgs),
     /// Forget a credential with its secret

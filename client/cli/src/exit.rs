@@ -202,6 +202,11 @@ impl Failure {
         }
     }
 
+    /// Whether it ends with this code.
+    pub(crate) fn is_of(&self, wanted: ExitCode) -> bool {
+        matches!(self, Self::Told { code, .. } if *code == wanted)
+    }
+
     /// What happened, for who goes on all the same.
     pub(crate) fn message(&self) -> String {
         match self {

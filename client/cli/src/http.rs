@@ -161,11 +161,17 @@ fn trusted(extra_ca: Option<&str>) -> Result<Vec<Certificate<'static>>, Failure>
 fn proxy_for(base: &BaseUrl) -> Result<Option<Proxy>, Failure> {
     let uri: Uri = base.as_str().parse().map_err(|error| unsendable(&http::Error::from(error)))?;
     let proxy = proxy::for_host(uri.host().unwrap_or_default(), |name| std::env::var(name).ok());
-    proxy.map(|address| Proxy::new(&address)).transpose().map_err(|_| {
-        // Not repeated: it may hold a password.
+    let is_http = |address: &str| address.split_once("://").is_none_or(|(scheme, _)| scheme == "http");
+    // Not repeated: it may hold a password.
+    let unfit = || {
         Failure::new(ExitCode::Misconfigured, "HTTPS_PROXY or ALL_PROXY is not the address of an HTTP proxy")
-            .hint("write it as http://HOST:PORT")
-    })
+            .hint("write it as http://HOST:PORT; a SOCKS proxy is for procurify-token curl")
+    };
+    let Some(address) = proxy else { return Ok(None) };
+    if !is_http(&address) {
+        return Err(unfit());
+    }
+    Proxy::new(&address).map(Some).map_err(|_| unfit())
 }
 
 fn unsendable(error: &http::Error) -> Failure {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// Whether a line may be part of a page rather than an answer: it has a label in it.
 pub(crate) fn has_label(text: &str) -> bool {
-    text.lines().flat_map(cells).any(|cell| labelled(cell).is_some())
+    text.lines().flat_map(cells).any(|(cell, _)| labelled(cell).is_some())
 }
 
 /// A page, as far as it has arrived.
@@ -53,11 +53,11 @@ impl Page {
     /// # Errors
     /// [`PageError`]. What was taken in before stays.
     pub(crate) fn take(&mut self, text: &str) -> Result<(), PageError> {
-        for cell in text.lines().flat_map(cells) {
+        for (cell, is_last) in text.lines().flat_map(cells) {
             self.note_domain(cell);
             match labelled(cell) {
                 Some((label, rest)) => {
-                    let beside = value(rest);
+                    let beside = behind_label(rest, is_last);
                     self.has_begun |= beside != Beside::Prose;
                     match beside {
                         Beside::Nothing => self.awaited.push_back(label),
@@ -66,7 +66,7 @@ impl Page {
                     }
                 }
                 None => {
-                    if let (Some(label), Beside::Value(value)) = (self.awaited.front().copied(), value(cell))
+                    if let (Some(label), Beside::Value(value)) = (self.awaited.front().copied(), alone(cell))
                     {
                         self.awaited.pop_front();
                         self.believe(label, value)?;
@@ -89,7 +89,7 @@ impl Page {
 
     /// Whether a line is part of the page that has begun: a label, what a label waits for, or what stands between.
     pub(crate) fn wants(&self, line: &str) -> bool {
-        has_label(line) || self.has_begun && (!self.awaited.is_empty() || value(line) == Beside::Nothing)
+        has_label(line) || self.has_begun && (!self.awaited.is_empty() || alone(line) == Beside::Nothing)
     }
 
     /// The client id, once.
@@ -150,16 +150,35 @@ enum Beside<'a> {
     Prose,
 }
 
-/// The parts of a line that stand apart: by tabs, strokes, or because a label begins there.
-fn cells(line: &str) -> impl Iterator<Item = &str> {
-    let apart = line.split(['\t', '|', '{', '}']).flat_map(|part| part.split(" / "));
-    apart.flat_map(|part| {
+/// The parts of a line that stand apart: by tabs, strokes, or because a label begins there. Says of each whether it is the last.
+fn cells(line: &str) -> Vec<(&str, bool)> {
+    let mut cells: Vec<(&str, bool)> = Vec::new();
+    for part in parted(line).into_iter().flat_map(|part| part.split(" / ")) {
         // `Client ID abc Client Secret xyz`: a label behind a label begins a cell.
-        let begins = labels_in(part).skip(1).collect::<Vec<_>>();
-        let ends = begins.clone().into_iter().chain([part.len()]);
-        let begins = std::iter::once(0).chain(begins);
-        begins.zip(ends).map(move |(from, to)| part[from..to].trim()).collect::<Vec<_>>()
-    })
+        let begins: Vec<_> = std::iter::once(0).chain(labels_in(part).skip(1)).collect();
+        let ends = begins.iter().copied().skip(1).chain([part.len()]);
+        cells.extend(begins.iter().zip(ends).map(|(from, to)| (part[*from..to].trim(), false)));
+    }
+    if let Some(last) = cells.last_mut() {
+        last.1 = true;
+    }
+    cells
+}
+
+/// A line at its tabs, and at strokes and braces where they are no part of a word.
+fn parted(line: &str) -> Vec<&str> {
+    let is_edge = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '|' | '{' | '}'));
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, c) in line.char_indices() {
+        let beside = [line[..at].chars().next_back(), line[at + c.len_utf8()..].chars().next()];
+        if c == '\t' || matches!(c, '|' | '{' | '}') && beside.into_iter().any(is_edge) {
+            parts.push(&line[from..at]);
+            from = at + c.len_utf8();
+        }
+    }
+    parts.push(&line[from..]);
+    parts
 }
 
 /// Where in a text labels begin.
@@ -201,26 +220,55 @@ fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(word).then(|| &text[word.len()..])
 }
 
-/// What stands in a cell, apart from the label.
-fn value(rest: &str) -> Beside<'_> {
+/// What stands behind a label in its cell. What is written around a value, quotes and what parts it from the next one, is not of it.
+fn behind_label(rest: &str, is_last: bool) -> Beside<'_> {
     // Emphasis around a label is short, and dots instead of a secret are many.
-    if rest.trim().chars().count() >= FEWEST_DOTS && rest.trim().chars().all(|c| DOTS.contains(&c)) {
+    if is_hidden(rest.trim()) {
         return Beside::Value(rest.trim());
     }
     let mut rest = rest.trim_start_matches(['"', '\'', '*', '`']).trim();
     // `Client Secret (shown once): xyz`.
-    if let Some((_, behind)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
-        rest = behind;
+    if let Some((_, behind)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'))
+        && behind.starts_with(|c: char| c.is_whitespace() || SEPARATORS.contains(&c))
+    {
+        rest = behind.trim_start();
     }
-    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || SEPARATORS.contains(&c));
-    let is_around = |c: char| c.is_whitespace() || QUOTES.contains(&c) || matches!(c, ',' | ';');
-    let is_something = |word: &&str| !is_button(word) && !word.trim_matches(is_around).is_empty();
-    let mut words = rest.split_whitespace().filter(is_something);
+    let rest = rest.strip_prefix("=>").or_else(|| rest.strip_prefix(SEPARATORS)).unwrap_or(rest);
+    let (word, is_quoted) = match only_word(rest) {
+        Ok(word) => unquoted(word),
+        Err(other) => return other,
+    };
+    let is_parted = !is_last && !is_quoted;
+    Beside::Value(if is_parted { word.trim_end_matches([',', ';']) } else { word })
+}
+
+/// What stands in a cell or a line of its own: the value as it is, for there is nothing that it would have to be told from.
+fn alone(cell: &str) -> Beside<'_> {
+    only_word(cell).map_or_else(|other| other, Beside::Value)
+}
+
+/// The one word of a text, but for buttons and strokes beside it.
+fn only_word(text: &str) -> Result<&str, Beside<'_>> {
+    let is_something = |word: &&str| !is_button(word) && !word.chars().all(|c| STROKES.contains(&c));
+    let mut words = text.split_whitespace().filter(is_something);
     match (words.next(), words.next()) {
-        (None, _) => Beside::Nothing,
-        (Some(word), None) => Beside::Value(word.trim_matches(is_around)),
-        (Some(_), Some(_)) => Beside::Prose,
+        (None, _) => Err(Beside::Nothing),
+        (Some(word), None) => Ok(word),
+        (Some(_), Some(_)) => Err(Beside::Prose),
     }
+}
+
+/// A word without the quotes around it, and whether there were any.
+fn unquoted(word: &str) -> (&str, bool) {
+    let inner = ['"', '\'', '`'].into_iter().find_map(|quote| {
+        let (inner, behind) = word.strip_prefix(quote)?.split_once(quote)?;
+        behind.chars().all(|c| QUOTES.contains(&c) || c == ';').then_some(inner)
+    });
+    inner.map_or((word, false), |inner| (inner, true))
+}
+
+fn is_hidden(text: &str) -> bool {
+    text.chars().count() >= FEWEST_DOTS && text.chars().all(|c| DOTS.contains(&c))
 }
 
 /// What a browser copies of the buttons beside a value.
@@ -233,7 +281,9 @@ const QUOTES: [char; 4] = ['"', '\'', '`', ','];
 const BULLETS: [char; 5] = ['*', '-', '•', '·', '#'];
 const DOTS: [char; 6] = ['•', '*', '●', '·', '∙', '…'];
 const FEWEST_DOTS: usize = 4;
-const SEPARATORS: [char; 9] = [':', '=', '→', '–', '—', '：', '\u{a0}', '"', '\''];
+const SEPARATORS: [char; 6] = [':', '=', '→', '–', '—', '：'];
+/// What stands between a label and its value, or at the edge of a table, and is no value.
+const STROKES: [char; 12] = [':', '=', '→', '–', '—', '：', '-', '>', '|', ',', ';', '"'];
 const BUTTONS: [&str; 9] = ["copy", "copied", "show", "hide", "reveal", "close", "done", "ok", "edit"];
 
 #[cfg(test)]
@@ -280,6 +330,9 @@ mod tests {
     #[case::with_a_warning_behind(
         "Client ID: abc\nClient Secret: xyz\nClient Secret will only be shown once."
     )]
+    #[case::in_json_without_spaces(r#"{"client_id":"abc","client_secret":"xyz"}"#)]
+    #[case::in_one_line_with_commas("client_id=abc, client_secret=xyz")]
+    #[case::with_strokes("Client ID - abc\nClient Secret => xyz")]
     #[case::twice_the_same("Client ID: abc\nClient Secret: xyz\nClient ID: abc\nClient Secret: xyz")]
     fn both_are_found_in(#[case] page: &str) {
         assert!(has_label(page));
@@ -312,6 +365,24 @@ mod tests {
     #[case::no_id("Client ID: äöü", PageError::Broken("client id"))]
     fn what_is_doubtful_is_refused(#[case] page: &str, #[case] error: PageError) {
         assert_eq!(found(page), Err(error));
+    }
+
+    #[rstest]
+    #[case("ab|cd")]
+    #[case("ab{cd}ef")]
+    #[case("=eq")]
+    #[case("ends;,")]
+    #[case("(par)rest")]
+    #[case("****abc")]
+    #[case("'quoted'")]
+    #[case("-abc:def=")]
+    fn a_secret_is_taken_as_it_is(#[case] secret: &str) {
+        let found =
+            |behind: &str| found(&format!("Client ID\nabc\nClient Secret{behind}{secret}\n")).unwrap().1;
+        assert_eq!(found("\n").as_deref(), Some(secret));
+        if !secret.starts_with('\'') {
+            assert_eq!(found(": ").as_deref(), Some(secret));
+        }
     }
 
     #[test]

@@ -65,7 +65,6 @@ pub(crate) struct Dialog {
     screen: File,
     /// What arrived together with an answer, and belongs to the next one.
     read: Zeroizing<Vec<u8>>,
-    is_capable: bool,
 }
 
 impl Dialog {
@@ -74,9 +73,8 @@ impl Dialog {
         interrupt::notice_signals();
         let mut screen = screen()?;
         crossterm::terminal::enable_raw_mode().map_err(|error| unasked(&error))?;
-        let is_capable = is_capable();
-        tell(&mut screen, is_capable, MarksOfPaste(true));
-        Ok(Self { screen, read: Zeroizing::new(Vec::new()), is_capable })
+        tell(&mut screen, MarksOfPaste(true));
+        Ok(Self { screen, read: Zeroizing::new(Vec::new()) })
     }
 
     /// Asks, and takes a line, or the lines that were pasted together.
@@ -137,7 +135,6 @@ impl Dialog {
 
 impl Drop for Dialog {
     fn drop(&mut self) {
-        tell(&mut self.screen, self.is_capable, MarksOfPaste(false));
         restore();
     }
 }
@@ -156,13 +153,16 @@ pub(crate) fn restore() {
     if crossterm::terminal::is_raw_mode_enabled().unwrap_or(false) {
         system::forget_typed();
         // A terminal that has gone needs nothing.
+        if let Ok(mut screen) = screen() {
+            tell(&mut screen, MarksOfPaste(false));
+        }
         let _ = crossterm::terminal::disable_raw_mode();
     }
 }
 
 /// Tells the terminal to do something, if it is one that may understand.
-fn tell(screen: &mut File, is_capable: bool, command: MarksOfPaste) {
-    if is_capable {
+fn tell(screen: &mut File, command: MarksOfPaste) {
+    if is_capable() {
         // What it cannot do, it does not do.
         let _ = execute!(screen, command);
     }

@@ -32,6 +32,8 @@ struct State {
     sleeps: Option<Sleep>,
     /// Somebody waits for what is in the items, or there are many of them.
     is_urgent: bool,
+    /// The writing thread has ended.
+    is_closed: bool,
     recent: HashMap<Key, Recent>,
     denials: HashMap<Option<Principal>, (Moment, u32)>,
 }
@@ -142,7 +144,7 @@ impl Inbox {
                 return true;
             }
         }
-        if state.events >= MOST_EVENTS {
+        if state.events >= MOST_EVENTS || state.is_closed {
             if waiter.is_none() {
                 state.lost += 1;
             }
@@ -165,8 +167,17 @@ impl Inbox {
     /// Tells the thread something that is no event. There is always room for that.
     pub(super) fn tell(&self, item: Item) {
         let mut state = self.state();
-        state.items.push(item);
-        self.rouse(state, true);
+        if !state.is_closed {
+            state.items.push(item);
+            self.rouse(state, true);
+        }
+    }
+
+    /// The thread has ended: whoever waits for it, or will, is told so by the end of his channel.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.items.clear();
     }
 
     fn rouse(&self, mut state: MutexGuard<'_, State>, is_urgent: bool) {
@@ -261,12 +272,15 @@ impl State {
             return (SPAN, false);
         }
         let has_room = self.denials.len() < MOST_RECENT;
+        if !has_room && !self.denials.contains_key(&event.who.user) {
+            return (DENIALS_SPAN, true);
+        }
         let denied = self.denials.entry(event.who.user.clone()).or_insert((event.at, 0));
         if denied.0 + DENIALS_SPAN <= event.at {
             *denied = (event.at, 0);
         }
         denied.1 = denied.1.saturating_add(1);
-        if denied.1 > MOST_DENIALS || !has_room { (DENIALS_SPAN, true) } else { (SPAN, false) }
+        if denied.1 > MOST_DENIALS { (DENIALS_SPAN, true) } else { (SPAN, false) }
     }
 }
 
@@ -321,6 +335,21 @@ mod tests {
         assert_eq!(take(&inbox, 5000), (1, vec![3], 0));
         assert!(!counter.count(at(4999)), "what comes late is not lost in what was taken");
         assert_eq!(take(&inbox, 9000), (0, vec![], 0));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_has_ended() {
+        let inbox = Inbox::default();
+        let (waiter, mut before) = oneshot::channel();
+        assert!(inbox.push(event(1, 2, "ok", 0), Some(waiter)));
+        inbox.close();
+        assert!(before.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        let (waiter, mut after) = oneshot::channel();
+        assert!(!inbox.push(event(1, 3, "ok", 0), Some(waiter)));
+        assert!(after.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        let (asked, mut synced) = oneshot::channel();
+        inbox.tell(Item::Sync(asked));
+        assert!(synced.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
     }
 
     #[test]

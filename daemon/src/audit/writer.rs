@@ -35,6 +35,15 @@ pub(super) struct Writer<C> {
     is_failing: bool,
 }
 
+/// However the thread ends: nobody goes on waiting for it.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.inbox.close();
+    }
+}
+
 /// A record, and who waits for it.
 struct Draft {
     record: Record,
@@ -67,6 +76,7 @@ impl<C: Clock> Writer<C> {
 
     pub(super) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
+        let _closing = Closing(Arc::clone(&shared));
         loop {
             let batch = shared.inbox.take(self.patience(), || self.clock.boot());
             if self.take(batch) {
@@ -250,7 +260,9 @@ impl<C: Clock> Writer<C> {
 
     fn keep_for_later(&mut self, drafts: Vec<Draft>) {
         for Draft { mut record, waiter, .. } in drafts {
-            let has_room = self.late.len() < MOST_LATE;
+            // Whoever is denied again and again must not keep an unlock, which may have to have a record, from having one.
+            let room = if record.outcome == super::DENIED { MOST_LATE / 2 } else { MOST_LATE };
+            let has_room = self.late.len() < room;
             if has_room {
                 record.late = true;
                 self.late.push(record);

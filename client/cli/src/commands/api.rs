@@ -159,9 +159,9 @@ impl Verdict {
         }
         let failure = Failure::new(ExitCode::ApiError, message);
         Err(match (self.status, self.location) {
-            (StatusCode::UNAUTHORIZED, _) => {
-                failure.hint(format!("a new token was refused as well: procurify-token status {name}"))
-            }
+            (StatusCode::UNAUTHORIZED, _) => failure.hint(format!(
+                "so was another token, unless none could be asked for: procurify-token status {name}"
+            )),
             (StatusCode::FORBIDDEN, _) => failure.hint(
                 "the user who owns the application lacks a permission; a new token does not change that",
             ),

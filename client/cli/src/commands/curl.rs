@@ -46,6 +46,8 @@ fn become_curl(daemon: &Daemon, args: &CurlArgs) -> Result<Never, Failure> {
     let mut command = system::reading_options("curl", options.as_bytes(), |command, from| {
         // First, or curl would have read its own configuration by then.
         command.arg("--disable").arg("--config").arg(from);
+        // They have curl write down what the token could be read with.
+        command.env_remove("SSLKEYLOGFILE").env_remove("QLOGDIR");
         if is_plain_http(grant.base_url.as_str()) {
             // It is this machine; a proxy would see the token.
             command.args(["--noproxy", "*"]);

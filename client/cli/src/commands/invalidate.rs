@@ -1,4 +1,4 @@
-//! `invalidate`: the API refused a token; it is not handed out again.
+//! `invalidate`: the API refused a token; another takes its place as soon as one may be had.
 
 use super::PATIENCE;
 use crate::args::InvalidateArgs;
@@ -28,5 +28,8 @@ pub(super) fn run(daemon: &Daemon, args: &InvalidateArgs) -> Result<(), Failure>
     let Some(fingerprint) = fingerprint else {
         return say::line(format!("No token of {} is held; there is nothing to invalidate.", args.name));
     };
-    say::line(format!("Token {fingerprint} of {} is not handed out any more.", args.name))
+    say::sentence(format!(
+        "Token {fingerprint} of {} is noted as refused. It is handed out no more, unless no other may be asked for: procurify-token status {}",
+        args.name, args.name
+    ))
 }

@@ -10,7 +10,7 @@ use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{CredentialName, CredentialStatus, DaemonStatus, VaultState};
 
 use crate::connect::Daemon;
-use crate::exit::Failure;
+use crate::exit::{ExitCode, Failure};
 use crate::overview::{self, Look};
 use crate::screen::{self, Input, Screen};
 use crate::{clock, report, system, table, text, when};
@@ -41,7 +41,7 @@ pub(super) fn run(daemon: &Daemon, name: Option<&CredentialName>) -> Result<(), 
                 live.scroll(count * isize::try_from(height / 2).unwrap_or(1));
             }
             Ok(Event::Seen(seen)) => live.sees(*seen),
-            Ok(Event::Lost(reason)) => live.loses(reason, clock::now()),
+            Ok(Event::Lost { reason, is_gone }) => live.loses(reason, is_gone, clock::now()),
             Ok(Event::Input(Input::Resized)) | Err(RecvTimeoutError::Timeout) => {}
         }
     }
@@ -50,7 +50,11 @@ pub(super) fn run(daemon: &Daemon, name: Option<&CredentialName>) -> Result<(), 
 enum Event {
     Input(Input),
     Seen(Box<Seen>),
-    Lost(String),
+    /// Why, and whether it is for want of a daemon.
+    Lost {
+        reason: String,
+        is_gone: bool,
+    },
 }
 
 /// What the daemon said at some point.
@@ -88,7 +92,10 @@ fn follow(daemon: &Daemon, name: Option<&CredentialName>, to: &Sender<Event>) {
             Ok(seen) => (Event::Seen(Box::new(seen)), SECOND.max(took() * 10)),
             Err(failure) => {
                 client = None;
-                (Event::Lost(failure.message()), SECOND)
+                (
+                    Event::Lost { reason: failure.message(), is_gone: failure.is_of(ExitCode::NoDaemon) },
+                    SECOND,
+                )
             }
         };
         if to.send(event).is_err() {
@@ -103,13 +110,15 @@ struct Live {
     seen: Seen,
     /// Since when the daemon says nothing that can be shown, and why.
     lost: Option<(DateTime<Utc>, String)>,
+    /// It is there, and says something else.
+    is_refused: bool,
     restarted: Option<String>,
     first_line: usize,
 }
 
 impl Live {
     fn of(seen: Seen) -> Self {
-        Self { seen, lost: None, restarted: None, first_line: 0 }
+        Self { seen, lost: None, is_refused: false, restarted: None, first_line: 0 }
     }
 
     fn sees(&mut self, seen: Seen) {
@@ -123,7 +132,8 @@ impl Live {
         self.seen = seen;
     }
 
-    fn loses(&mut self, reason: String, now: DateTime<Utc>) {
+    fn loses(&mut self, reason: String, is_gone: bool, now: DateTime<Utc>) {
+        self.is_refused = !is_gone;
         let since = self.lost.take().map_or(now, |(since, _)| since);
         self.lost = Some((since, reason));
     }
@@ -202,7 +212,13 @@ impl Live {
             let reason = text::one_line(reason);
             let gone = when::span((now - *since).to_std().unwrap_or_default());
             news.push((
-                format!("The daemon has been gone for {gone}: {reason}. Trying again each second."),
+                if self.is_refused {
+                    format!(
+                        "This is {gone} old, for the daemon says now: {reason}. Asking again each second."
+                    )
+                } else {
+                    format!("The daemon has been gone for {gone}: {reason}. Trying again each second.")
+                },
                 BAD,
             ));
         } else if silent.to_std().is_ok_and(|silent| silent > PATIENCE) {
@@ -322,8 +338,8 @@ acme  ok
     #[test]
     fn a_daemon_that_has_gone_and_one_that_has_come_back_are_told() {
         let mut live = Live::of(seen(&["acme"], 7));
-        live.loses("no daemon".into(), DateTime::UNIX_EPOCH + TimeDelta::seconds(1));
-        live.loses("no daemon at all".into(), DateTime::UNIX_EPOCH + TimeDelta::seconds(2));
+        live.loses("no daemon".into(), true, DateTime::UNIX_EPOCH + TimeDelta::seconds(1));
+        live.loses("no daemon at all".into(), true, DateTime::UNIX_EPOCH + TimeDelta::seconds(2));
         let screen = shown(&mut live, 4, 120, 12);
         assert!(
             screen.contains("The daemon has been gone for 3 s: no daemon at all. Trying again"),
@@ -344,7 +360,7 @@ acme  ok
     fn no_screen_is_too_small() {
         for (width, height) in [(1, 1), (5, 2), (20, 3), (200, 1)] {
             let mut live = Live::of(seen(&["acme", "globex"], 7));
-            live.loses("no daemon".into(), DateTime::UNIX_EPOCH);
+            live.loses("no daemon".into(), true, DateTime::UNIX_EPOCH);
             assert_eq!(
                 live.lines(DateTime::UNIX_EPOCH, Look { width, has_blocks: true }, height).len(),
                 height

@@ -100,6 +100,7 @@ fn walk(path: &Path, folder: &Path) -> Result<PathBuf, Failure> {
         let next = at.join(step);
         let found = look(path, &next)?;
         if found.is_symlink() {
+            judge_link(path, &next, found.uid(), own)?;
             links += 1;
             let target = fs::read_link(&next).map_err(|error| failed(path, &error))?;
             if links > MOST_LINKS {
@@ -136,6 +137,18 @@ fn look(path: &Path, at: &Path) -> Result<fs::Metadata, Failure> {
             .hint(format!("mkdir -m 700 {}", quoted(at))),
         _ => unfit(path, format!("{}: {error}", at.display())),
     })
+}
+
+/// Whether nobody else can have a link lead elsewhere the next time: in a folder of everybody's, its owner could.
+fn judge_link(path: &Path, link: &Path, owner: u32, own: u32) -> Result<(), Failure> {
+    if owner == own || owner == ROOT {
+        return Ok(());
+    }
+    let why = format!(
+        "the symbolic link {} belongs to uid {owner}, who could have it lead elsewhere; it has to be yours (uid {own}) or root's",
+        link.display()
+    );
+    Err(unfit(path, why).hint("name the folder that it leads to"))
 }
 
 /// Whether nobody but its owner, who is trusted, can exchange what is in a folder.
@@ -190,6 +203,17 @@ mod tests {
             fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_leads_nowhere() {
+        let (path, link) = (Path::new("/shared/app/token"), Path::new("/shared/app"));
+        assert!(judge_link(path, link, 1000, 1000).is_ok() && judge_link(path, link, ROOT, 1000).is_ok());
+        for own in [ROOT, 1001] {
+            let failure = judge_link(path, link, 1000, own).unwrap_err();
+            let Failure::Told { message, .. } = &failure else { panic!("{failure:?}") };
+            assert!(message.contains("/shared/app belongs to uid 1000"), "{message}");
+        }
     }
 
     #[test]

@@ -58,6 +58,9 @@ impl Words {
             if *name == "header" {
                 harmless_header(&value)?;
             }
+            if !MAY_HAVE_LINES.iter().any(|prefix| name.starts_with(prefix)) {
+                of_one_line(name, &value)?;
+            }
         }
         if !words.words.iter().any(|word| matches!(word, Word::Address(_))) {
             return Err(refused("there is no path").hint("name one, such as /api/v3/vendors/"));
@@ -135,6 +138,14 @@ fn address(word: &OsStr) -> Result<String, Failure> {
     word.to_str().map(str::to_owned).ok_or_else(|| refused("an address is not text"))
 }
 
+/// A line end would begin another header or another request, as whom and where to nobody has looked at.
+fn of_one_line(name: &str, value: &OsStr) -> Result<(), Failure> {
+    if value.as_encoded_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Err(refused(format!("--{name}: its value has a line end in it")).hint("leave it out"));
+    }
+    Ok(())
+}
+
 /// Headers that say where to or as whom are ours, and those in a file are not seen.
 fn harmless_header(value: &OsStr) -> Result<(), Failure> {
     let text = value.to_str().ok_or_else(|| refused("a header is not text"))?;
@@ -173,6 +184,9 @@ fn refused_option(option: &str) -> Failure {
 fn refused(why: impl Into<String>) -> Failure {
     Failure::new(ExitCode::Usage, why)
 }
+
+/// Options whose values go into the body or to the terminal.
+const MAY_HAVE_LINES: [&str; 4] = ["data", "form", "json", "write-out"];
 
 const fn flag(letter: char, name: &'static str) -> Known {
     Known { letter: Some(letter), name, takes_value: false }
@@ -336,6 +350,9 @@ mod tests {
     #[case("/a --header Authorization:x")]
     #[case("/a -H Authorization;")]
     #[case("/a -H @file")]
+    #[case("/a -A x\r\nHost:evil.example")]
+    #[case("/a -r 1-\r\nHost:evil.example")]
+    #[case("/a -X GET\nHost:evil.example")]
     #[case("/a -H a:b\nHost:evil.example")]
     #[case("/a https://evil.example/")]
     #[case("/a evil.example")]
