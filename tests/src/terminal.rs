@@ -159,4 +159,4 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 /// In how many pieces what is waited for may appear.
-const MOST_PIECES: usize = 120;
+const MOST_PIECES: usize = 2000;

@@ -57,7 +57,7 @@ fn zsh_completes_commands_options_and_names() {
     let folder = documents(&home).join("zsh");
     let typed = |keys: &str, expected: &str| {
         let start = format!(
-            "PS1='go> '; fpath=('{}' $fpath); autoload -Uz compinit; compinit -u -D; unsetopt prompt_sp\r",
+            "PS1='go''> '; fpath=('{}' $fpath); autoload -Uz compinit; compinit -u -D; unsetopt prompt_sp\r",
             folder.display()
         );
         let shell = home.shell("").instead("zsh", ["-f", "-i"]).env("PS1", "ready> ").env("TERM", "dumb");
