@@ -133,7 +133,8 @@ Examples:
   procurify-token service status";
 
 pub(super) const SERVICE_INSTALL: &str = "\
-Units that a package has brought are used as they are. A daemon that a command started is stopped first.
+Units that a package has brought are used as they are, and those that this command wrote before it make room.
+A daemon that a command started is stopped first.
 
 Examples:
   procurify-token service install --dry-run

@@ -1,8 +1,8 @@
 //! `complete`: what may come next on a command line, a candidate to a line. Asked by the scripts of `completions`.
 //!
 //! Commands and options come from the command line's own definition, so no script has to know them. The names of credentials come
-//! from a daemon that runs: none is started, none that hangs is waited for, and what goes wrong is passed over in silence, for
-//! somebody is typing. Nothing of a credential is shown but its name and its description.
+//! from a daemon that runs: none is started here (a service manager that keeps the socket starts a stopped one), none that hangs is
+//! waited for, and what goes wrong is passed over in silence, for somebody is typing. Nothing of a credential is shown but its name and its description.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;

@@ -40,7 +40,7 @@ pub(super) struct Facts {
     /// Whether the system service's own user exists.
     pub(super) has_service_user: bool,
     /// Whether a key is sealed, whether one is in a file, and whether one could be sealed.
-    pub(super) has_sealed_key: bool,
+    pub(super) sealed_key: SealedKey,
     pub(super) has_key_file: bool,
     pub(super) can_seal: bool,
     /// Whether this user's services run on when he has logged out.
@@ -54,6 +54,24 @@ pub(super) enum Manager {
     NotSystemd,
     /// It was, but this user has no manager of his own now.
     NoneForUser,
+}
+
+/// Others than root may not enter the folder that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SealedKey {
+    There,
+    Missing,
+    Hidden,
+}
+
+impl SealedKey {
+    fn at(path: &Path) -> Self {
+        match path.try_exists() {
+            Ok(true) => Self::There,
+            Ok(false) => Self::Missing,
+            Err(_) => Self::Hidden,
+        }
+    }
 }
 
 /// What systemd says of a unit; empty where it says nothing.
@@ -120,11 +138,12 @@ impl Facts {
             packaged: packaged(whose),
             there: [SOCKET, SERVICE].map(|unit| fs::read_to_string(folder.join(unit)).ok()),
             folder,
-            stray: stray(whose, &around, service.pid),
+            // To knock where the service manager listens would start the daemon that has been stopped; and nobody else listens there.
+            stray: if socket.is_active() { None } else { stray(whose, &around, service.pid) },
             service,
             socket,
             has_service_user: said("id", &["-u", "procurify-token"]).is_some(),
-            has_sealed_key: Path::new(SEALED).exists(),
+            sealed_key: SealedKey::at(Path::new(SEALED)),
             has_key_file: Path::new(KEY_FILE).exists(),
             can_seal: can_seal(),
             lingers: Path::new("/var/lib/systemd/linger").join(&user).exists(),
@@ -176,6 +195,7 @@ fn output(mut command: Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Where the daemon's program is.
 fn found(program: &Path) -> Result<PathBuf, Failure> {
     let on_path = || {
         let folders = std::env::var_os("PATH").unwrap_or_default();
@@ -189,7 +209,8 @@ fn found(program: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn changeable_by_others(program: &Path) -> Option<PathBuf> {
+/// The first folder or file on the way to a program that others than root may change.
+pub(super) fn changeable_by_others(program: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
     let is_roots = |path: &&Path| {
         fs::metadata(path).is_ok_and(|metadata| metadata.uid() == 0 && metadata.mode() & 0o022 == 0)
@@ -250,6 +271,17 @@ mod tests {
     #[test]
     fn a_sealed_key_has_the_name_that_the_unit_asks_for() {
         assert!(SEALED.ends_with(CREDENTIAL));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_looked_for_is_not_taken_for_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        assert_eq!(SealedKey::at(&file), SealedKey::Missing);
+        fs::write(&file, "").unwrap();
+        assert_eq!(SealedKey::at(&file), SealedKey::There);
+        // Root, who may run this test, is refused by no mode.
+        assert_eq!(SealedKey::at(&file.join("below")), SealedKey::Hidden);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What is to be done, from what is there: pure.
 
+use std::path::Path;
+
 use super::Whose;
-use super::facts::{Facts, KEY_FILE, Manager, SEALED};
+use super::facts::{Facts, KEY_FILE, Manager, SEALED, SealedKey};
 use super::step::Step;
 use super::units::{self, MAKE_KEY, SERVICE, SOCKET, SYSUSERS};
 use crate::exit::{ExitCode, Failure};
@@ -116,8 +118,7 @@ fn usable(facts: &Facts, what: &str) -> Result<(), Failure> {
 /// Whether a unit is another one now.
 fn unit_steps(facts: &Facts, steps: &mut Vec<Step>) -> Result<bool, Failure> {
     if let Some(folder) = &facts.packaged {
-        steps.push(Step::Note(format!("{} is used as it is", folder.join(SERVICE).display())));
-        return Ok(false);
+        return Ok(make_room_for_packaged(facts, folder, steps));
     }
     if let (Whose::System, Some(path)) = (facts.whose, &facts.changeable_by_others) {
         let (daemon, path) = (facts.daemon.display(), path.display());
@@ -144,6 +145,26 @@ fn unit_steps(facts: &Facts, steps: &mut Vec<Step>) -> Result<bool, Failure> {
     Ok(changed)
 }
 
+/// Whether units of ours, from before the package, have to go: they would have the old program started for ever.
+fn make_room_for_packaged(facts: &Facts, packaged: &Path, steps: &mut Vec<Step>) -> bool {
+    let mut changed = false;
+    for (name, there) in [SOCKET, SERVICE].into_iter().zip(&facts.there) {
+        let path = facts.folder.join(name);
+        match there {
+            Some(text) if units::is_ours(text) => {
+                steps.push(Step::Remove(path));
+                changed = true;
+            }
+            Some(_) => steps.push(Step::Note(format!(
+                "{} is used instead of the package's: procurify-token service install has not written it",
+                path.display()
+            ))),
+            None => steps.push(Step::Note(format!("{} is used as it is", packaged.join(name).display()))),
+        }
+    }
+    changed
+}
+
 fn user_steps(facts: &Facts, steps: &mut Vec<Step>) {
     if facts.has_service_user {
         return;
@@ -157,10 +178,14 @@ fn user_steps(facts: &Facts, steps: &mut Vec<Step>) {
 
 /// Whether there is a new one.
 fn key_steps(facts: &Facts, key_file: bool, steps: &mut Vec<Step>) -> bool {
-    if facts.has_sealed_key {
+    if facts.sealed_key == SealedKey::There {
         steps.push(Step::Note(format!("the sealed key {SEALED} is used as it is")));
     } else if facts.has_key_file {
         steps.push(Step::Note(format!("the key file {KEY_FILE} is used as it is")));
+    } else if facts.sealed_key == SealedKey::Hidden {
+        let note = format!("only root sees whether {SEALED} is there; where it is not, a key is made");
+        steps.push(Step::Note(note));
+        return false;
     } else if key_file || !facts.can_seal {
         if !key_file {
             let note = "there is no systemd-creds of version 252 or later, so the vault's key is not sealed: it is in a file";
@@ -170,7 +195,7 @@ fn key_steps(facts: &Facts, key_file: bool, steps: &mut Vec<Step>) -> bool {
     } else {
         steps.push(Step::Seal { daemon: facts.daemon.clone(), sealed: SEALED.into() });
     }
-    !facts.has_sealed_key && !facts.has_key_file
+    facts.sealed_key == SealedKey::Missing && !facts.has_key_file
 }
 
 #[cfg(test)]
@@ -193,7 +218,7 @@ mod tests {
             socket: State::default(),
             stray: None,
             has_service_user: false,
-            has_sealed_key: false,
+            sealed_key: SealedKey::Missing,
             has_key_file: false,
             can_seal: true,
             lingers: false,
@@ -217,7 +242,7 @@ mod tests {
             service: state.clone(),
             socket: state,
             has_service_user: true,
-            has_sealed_key: true,
+            sealed_key: SealedKey::There,
             lingers: true,
             ..facts
         }
@@ -292,10 +317,37 @@ mod tests {
     }
 
     #[test]
+    fn units_of_ours_from_before_the_package_make_room_for_its_own() {
+        for whose in [Whose::System, Whose::User] {
+            let facts = Facts { packaged: Some("/usr/lib/systemd/system".into()), ..running(facts(whose)) };
+            let facts = Facts { daemon: "/usr/bin/procurify-tokend".into(), ..facts };
+            let steps = lines(&install(&facts, false).unwrap());
+            let steps: Vec<_> = steps.iter().filter(|step| !step.starts_with("note")).collect();
+            let option = whose.option();
+            assert_eq!(
+                steps,
+                [
+                    "remove: /units/procurify-tokend.socket",
+                    "remove: /units/procurify-tokend.service",
+                    &format!("run: systemctl {option} daemon-reload"),
+                    &format!("run: systemctl {option} stop procurify-tokend.service"),
+                    &format!(
+                        "run: systemctl {option} enable --now procurify-tokend.socket procurify-tokend.service"
+                    ),
+                ]
+            );
+            // Somebody else's is theirs to remove.
+            let there = [None, Some("[Service]\n".to_owned())];
+            let steps = install(&Facts { there, ..facts }, false).unwrap();
+            assert!(!steps.iter().any(|step| matches!(step, Step::Remove(_))), "{steps:#?}");
+        }
+    }
+
+    #[test]
     fn a_service_of_a_package_that_runs_without_a_key_is_started_anew_with_one() {
         let packaged =
             Facts { packaged: Some("/usr/lib/systemd/system".into()), ..running(facts(Whose::System)) };
-        let steps = lines(&install(&Facts { has_sealed_key: false, ..packaged }, false).unwrap());
+        let steps = lines(&install(&Facts { sealed_key: SealedKey::Missing, ..packaged }, false).unwrap());
         assert!(
             steps.contains(&"run: systemctl --system stop procurify-tokend.service".to_owned()),
             "{steps:#?}"
@@ -335,8 +387,9 @@ mod tests {
             let steps = lines(&install(facts, key_file).unwrap());
             assert!(steps.contains(&"run: make-vault-key".to_owned()), "{steps:#?}");
         }
-        for (has_sealed_key, has_key_file) in [(true, false), (false, true)] {
-            let facts = Facts { has_sealed_key, has_key_file, ..facts(Whose::System) };
+        let there = [(SealedKey::There, false), (SealedKey::Missing, true), (SealedKey::Hidden, false)];
+        for (sealed_key, has_key_file) in there {
+            let facts = Facts { sealed_key, has_key_file, ..facts(Whose::System) };
             let steps = install(&facts, false).unwrap();
             let makes = |step: &Step| matches!(step, Step::Script { .. } | Step::Seal { .. });
             assert!(!steps.iter().any(makes), "a vault may need what is there: {steps:#?}");

@@ -1,6 +1,5 @@
 //! One thing to do: how it is shown, and how it is done.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
@@ -98,7 +97,7 @@ impl Step {
                     }
                 }
             }
-            Self::Seal { daemon, sealed } => seal(daemon, sealed),
+            Self::Seal { daemon, sealed } => seal(daemon, "systemd-creds", sealed),
         }
     }
 }
@@ -160,8 +159,8 @@ fn run(words: &[String], environment: &[(&str, PathBuf)]) -> Result<(), Failure>
     Err(Failure::new(ExitCode::Other, message))
 }
 
-/// The key is never here: one program's output is the other's input.
-fn seal(daemon: &Path, sealed: &Path) -> Result<(), Failure> {
+/// The key is never here: one program's output is the other's input. What is at the final name is whole, and never replaced: a vault may need it.
+fn seal(daemon: &Path, systemd_creds: &str, sealed: &Path) -> Result<(), Failure> {
     let folder = sealed.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
@@ -179,25 +178,64 @@ fn seal(daemon: &Path, sealed: &Path) -> Result<(), Failure> {
         .spawn()
         .map_err(|error| failed(&format!("{} cannot be run: {error}", daemon.display())))?;
     let key = maker.stdout.take().ok_or_else(|| failed("no pipe"))?;
-    let output = Command::new("systemd-creds")
+    // Beside it, in a folder that only root enters.
+    let place = |error: io::Error| cannot("write", sealed, &error);
+    let new = tempfile::Builder::new().prefix(".procurify").tempfile_in(folder).map_err(place)?;
+    let output = Command::new(systemd_creds)
         .arg("encrypt")
         .arg(format!("--name={CREDENTIAL}"))
-        .args([OsStr::new("-"), sealed.as_os_str()])
+        .args(["-", "-"])
         .stdin(key)
-        .output()
-        .map_err(|error| failed(&format!("systemd-creds cannot be run: {error}")));
+        .stdout(new.as_file().try_clone().map_err(place)?)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .map_err(|error| failed(&format!("{systemd_creds} cannot be run: {error}")));
     let made = maker.wait().map_err(|error| failed(&error.to_string()))?;
     let output = output?;
     if !made.success() || !output.status.success() {
-        // What is there is not the whole key, and would be taken for it.
-        let _ = fs::remove_file(sealed);
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim()));
     }
     // It is what opens the vault: it has to outlive a power loss as the vault does.
-    let flushed = File::open(sealed).and_then(|file| {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.sync_all()?;
-        File::open(folder)?.sync_all()
-    });
-    flushed.map_err(|error| cannot("flush", sealed, &error))
+    new.as_file().sync_all().map_err(place)?;
+    new.persist_noclobber(sealed).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = format!("{} has been made meanwhile, and was left alone", sealed.display());
+            Failure::new(ExitCode::Conflict, message).hint("the same once more, which uses it")
+        }
+        _ => place(error.error),
+    })?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot("flush", folder, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_key_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let sealed = folder.path().join("store/key");
+        assert!(seal(Path::new("true"), "false", &sealed).is_err());
+        assert!(seal(Path::new("false"), "echo", &sealed).is_err());
+        assert_eq!(fs::read_dir(folder.path().join("store")).unwrap().count(), 0);
+        seal(Path::new("true"), "echo", &sealed).unwrap();
+        let said = fs::read_to_string(&sealed).unwrap();
+        assert_eq!(said, "encrypt --name=procurify-token.vault-key - -\n");
+        assert_eq!(fs::metadata(&sealed).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_sealed_key_that_somebody_else_has_made_meanwhile_stays_whatever_comes_of_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let sealed = folder.path().join("key");
+        fs::write(&sealed, "another's").unwrap();
+        let Err(Failure::Told { code, .. }) = seal(Path::new("true"), "echo", &sealed) else {
+            panic!("replaced")
+        };
+        assert_eq!(code, ExitCode::Conflict);
+        assert!(seal(Path::new("true"), "false", &sealed).is_err());
+        assert_eq!(fs::read_to_string(&sealed).unwrap(), "another's");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something is left beside it");
+    }
 }

@@ -12,6 +12,7 @@ use super::Whose;
 use super::facts::{self, Facts, Manager};
 use super::plan;
 use super::step::Step;
+use super::units;
 use crate::exit::{ExitCode, Failure};
 use crate::{report, say, table, text};
 
@@ -133,25 +134,30 @@ fn next(facts: &Facts) -> String {
     let Facts { whose, service, .. } = facts;
     let sudo = if *whose == Whose::System { "sudo " } else { "" };
     let is_installed = !service.file.is_empty() || facts.packaged.is_some();
+    let is_ours = |there: &Option<String>| there.as_deref().is_some_and(units::is_ours);
+    let shadows = facts.packaged.is_some() && facts.there.iter().any(is_ours);
     match (facts.manager, service.active.as_str()) {
         (Manager::NotSystemd, _) => "procurify-token list starts a daemon without a service".to_owned(),
         (Manager::NoneForUser, _) => format!("sudo loginctl enable-linger {}", facts.user),
-        _ if !is_installed => format!("{sudo}procurify-token service install {}", whose.option()),
+        _ if !is_installed || shadows => format!("{sudo}procurify-token service install {}", whose.option()),
         (_, "failed" | "activating") => journal(*whose).to_owned(),
         (_, "active" | "reloading") => {
-            let asked = match vault(*whose) {
-                Some(VaultState::Missing) if facts.has_sealed_key && *whose == Whose::System => {
-                    "procurify-token init --slot credential"
-                }
-                Some(VaultState::Missing) => "procurify-token init",
-                Some(VaultState::Locked) => "procurify-token unlock",
-                Some(VaultState::Open) => "procurify-token list",
-                None => "procurify-token status",
-            };
-            format!("{sudo}{asked}")
+            format!("{sudo}{}", for_vault(vault(*whose), &service.status))
         }
         _ if !service.is_enabled() => format!("{sudo}procurify-token service install {}", whose.option()),
         _ => format!("{sudo}systemctl {} start procurify-tokend", whose.option()).replace(" --system", ""),
+    }
+}
+
+/// By what the daemon says of itself to the service manager: it knows whether it was handed a key, which only root sees otherwise,
+/// and it says it also of whom it does not serve.
+fn for_vault(vault: Option<VaultState>, said: &str) -> &'static str {
+    let says = |words: &&str| said.contains(*words);
+    match vault {
+        Some(VaultState::Open) => "procurify-token list",
+        Some(VaultState::Locked) => UNLOCK,
+        Some(VaultState::Missing) => [INIT_SEALED].into_iter().find(says).unwrap_or(INIT),
+        None => [INIT_SEALED, INIT, UNLOCK].into_iter().find(says).unwrap_or("procurify-token status"),
     }
 }
 
@@ -167,3 +173,26 @@ fn vault(whose: Whose) -> Option<VaultState> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+const INIT: &str = "procurify-token init";
+const INIT_SEALED: &str = "procurify-token init --slot credential";
+const UNLOCK: &str = "procurify-token unlock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_type_is_what_the_daemon_says() {
+        let sealed = "no vault yet: procurify-token init --slot credential";
+        for (vault, said, next) in [
+            (Some(VaultState::Missing), sealed, INIT_SEALED),
+            (Some(VaultState::Missing), "no vault yet: procurify-token init", INIT),
+            (Some(VaultState::Open), "1 credential, healthy", "procurify-token list"),
+            (None, sealed, INIT_SEALED),
+            (None, "locked, waiting for procurify-token unlock", UNLOCK),
+            (None, "1 credential, healthy", "procurify-token status"),
+        ] {
+            assert_eq!(for_vault(vault, said), next, "{vault:?} {said}");
+        }
+    }
+}

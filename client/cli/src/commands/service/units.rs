@@ -24,9 +24,13 @@ pub(super) fn units(whose: Whose, daemon: &Path) -> Result<[Unit; 2], Failure> {
     Ok([unit(SOCKET, socket), unit(SERVICE, &service.replace(PACKAGED, &installed))])
 }
 
-/// The launchd agent, for a daemon whose program is there.
-pub(super) fn agent(daemon: &Path) -> Result<String, Failure> {
-    Ok(AGENT.replace("/usr/local/bin/procurify-tokend", plain(daemon)?))
+/// The property list of launchd, for a daemon whose program is there: an agent of the user's, or the machine's daemon.
+pub(super) fn job(whose: Whose, daemon: &Path) -> Result<String, Failure> {
+    let job = match whose {
+        Whose::User => AGENT,
+        Whose::System => DAEMON,
+    };
+    Ok(job.replace("/usr/local/bin/procurify-tokend", plain(daemon)?))
 }
 
 /// Whether a unit file was written here, so that it may be replaced and removed.
@@ -62,6 +66,7 @@ const SYSTEM_SOCKET: &str = include_str!("../../../../../packaging/systemd/syste
 const USER_SERVICE: &str = include_str!("../../../../../packaging/systemd/user/procurify-tokend.service");
 const USER_SOCKET: &str = include_str!("../../../../../packaging/systemd/user/procurify-tokend.socket");
 const AGENT: &str = include_str!("../../../../../packaging/launchd/local.procurify-tokend.plist");
+const DAEMON: &str = include_str!("../../../../../packaging/launchd/local.procurify-tokend.system.plist");
 
 #[cfg(test)]
 mod tests {
@@ -75,11 +80,11 @@ mod tests {
         let [_, service] = units(Whose::User, Path::new("/opt/p/procurify-tokend")).unwrap();
         assert!(service.text.contains("\nExecStart=/opt/p/procurify-tokend\n"), "{}", service.text);
         assert!(!service.text.contains("ExecStart=/usr/bin"));
-        assert!(
-            agent(Path::new("/opt/x/procurify-tokend"))
-                .unwrap()
-                .contains("<string>/opt/x/procurify-tokend</string>")
-        );
+        for whose in [Whose::User, Whose::System] {
+            let job = job(whose, Path::new("/opt/x/procurify-tokend")).unwrap();
+            assert!(job.contains("<string>/opt/x/procurify-tokend</string>"), "{job}");
+            assert_eq!(job.contains("<string>--system</string>"), whose == Whose::System, "{job}");
+        }
     }
 
     #[test]
@@ -94,5 +99,46 @@ mod tests {
     #[test]
     fn what_a_package_has_brought_is_not_ours() {
         assert!(!is_ours(SYSTEM_SERVICE) && !is_ours(USER_SOCKET));
+    }
+    /// It builds from a copy of less than the whole source.
+    #[test]
+    fn the_container_is_given_all_that_is_compiled_in_from_here() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let container = std::fs::read_to_string(root.join("packaging/container/Containerfile")).unwrap();
+        let copied: Vec<&str> = container
+            .lines()
+            .filter(|line| line.starts_with("COPY ") && !line.contains("--from"))
+            .flat_map(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                // The last is where they go.
+                words[1..words.len() - 1].to_vec()
+            })
+            .collect();
+        let mut folders: Vec<_> =
+            ["client", "daemon", "protocol"].map(|folder| root.join(folder)).into_iter().collect();
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                    let source = std::fs::read_to_string(path).unwrap();
+                    // What stands in quotes, and leads there by `../`.
+                    for included in source
+                        .split('"')
+                        .filter_map(|text| text.split_once("../packaging/"))
+                        .filter(|(_, included)| !included.is_empty())
+                    {
+                        let included = format!("packaging/{}", included.1);
+                        assert!(
+                            copied.iter().any(|copied| Path::new(&included).starts_with(copied)),
+                            "{included}"
+                        );
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 5, "only {found} were found");
     }
 }
