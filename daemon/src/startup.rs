@@ -70,6 +70,10 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     os::set_habits();
     let own_pages = OwnPages::find();
     let place = Place::find(arguments)?;
+    #[cfg(windows)]
+    if !arguments.doctor && !arguments.check_config {
+        place.make()?;
+    }
     let config = place.config();
     if arguments.doctor {
         return doctor(&place, config);
@@ -392,7 +396,25 @@ impl Place {
         })
     }
 
+    /// Makes the system's folders before somebody else does: whoever has signed in may put folders beside them.
+    #[cfg(windows)]
+    fn make(&self) -> anyhow::Result<()> {
+        if self.is_system {
+            os::make_system_folder(&self.folders.config)?;
+            os::make_system_folder(&self.folders.data)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration. That of Windows's system is believed only where it and its folders are closed to others: what it
+    /// names is run as SYSTEM.
     fn config(&self) -> anyhow::Result<Config> {
+        #[cfg(windows)]
+        if self.is_system {
+            for place in [&self.folders.config, &self.folders.data, &self.config_file] {
+                os::judge_way(place)?;
+            }
+        }
         Ok(Config::read(&self.config_file, !self.config_was_named)?)
     }
 
