@@ -70,10 +70,6 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     os::set_habits();
     let own_pages = OwnPages::find();
     let place = Place::find(arguments)?;
-    #[cfg(windows)]
-    if !arguments.doctor && !arguments.check_config {
-        place.make()?;
-    }
     let config = place.config();
     if arguments.doctor {
         return doctor(&place, config);
@@ -383,7 +379,7 @@ struct Place {
 impl Place {
     fn find(arguments: &Arguments) -> anyhow::Result<Self> {
         let folders = if arguments.system { Folders::of_system() } else { Folders::of_user()? };
-        Ok(Self {
+        let place = Self {
             config_file: arguments.config.clone().unwrap_or_else(|| folders.config_file()),
             config_was_named: arguments.config.is_some(),
             named_socket: arguments.socket.clone(),
@@ -393,17 +389,20 @@ impl Place {
             #[cfg(unix)]
             is_service: false,
             folders,
-        })
+        };
+        // Who only looks makes nothing.
+        #[cfg(windows)]
+        if place.is_system && !arguments.doctor && !arguments.check_config {
+            place.make()?;
+        }
+        Ok(place)
     }
 
     /// Makes the system's folders before somebody else does: whoever has signed in may put folders beside them.
     #[cfg(windows)]
     fn make(&self) -> anyhow::Result<()> {
-        if self.is_system {
-            os::make_system_folder(&self.folders.config)?;
-            os::make_system_folder(&self.folders.data)?;
-        }
-        Ok(())
+        os::make_system_folder(&self.folders.config)?;
+        Ok(os::make_system_folder(&self.folders.data)?)
     }
 
     /// Reads the configuration. That of Windows's system is believed only where it and its folders are closed to others: what it
