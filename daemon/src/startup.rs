@@ -379,7 +379,7 @@ struct Place {
 impl Place {
     fn find(arguments: &Arguments) -> anyhow::Result<Self> {
         let folders = if arguments.system { Folders::of_system() } else { Folders::of_user()? };
-        Ok(Self {
+        let place = Self {
             config_file: arguments.config.clone().unwrap_or_else(|| folders.config_file()),
             config_was_named: arguments.config.is_some(),
             named_socket: arguments.socket.clone(),
@@ -389,10 +389,31 @@ impl Place {
             #[cfg(unix)]
             is_service: false,
             folders,
-        })
+        };
+        // Who only looks makes nothing.
+        #[cfg(windows)]
+        if place.is_system && !arguments.doctor && !arguments.check_config {
+            place.make()?;
+        }
+        Ok(place)
     }
 
+    /// Makes the system's folders before somebody else does: whoever has signed in may put folders beside them.
+    #[cfg(windows)]
+    fn make(&self) -> anyhow::Result<()> {
+        os::make_system_folder(&self.folders.config)?;
+        Ok(os::make_system_folder(&self.folders.data)?)
+    }
+
+    /// Reads the configuration. That of Windows's system is believed only where it and its folders are closed to others: what it
+    /// names is run as SYSTEM.
     fn config(&self) -> anyhow::Result<Config> {
+        #[cfg(windows)]
+        if self.is_system {
+            for place in [&self.folders.config, &self.folders.data, &self.config_file] {
+                os::judge_way(place)?;
+            }
+        }
         Ok(Config::read(&self.config_file, !self.config_was_named)?)
     }
 

@@ -35,6 +35,6 @@ pub use unix::{
 #[cfg(windows)]
 pub use windows::{
     Account, account, close_standard_output, closed_to_others, effective_user, forbid_core_dumps, group,
-    identify, make_private_folder, may_look_into_others, raise_descriptor_limit, restrict_file_modes,
-    stderr_is_journal,
+    identify, judge_way, make_private_folder, make_system_folder, may_look_into_others,
+    raise_descriptor_limit, restrict_file_modes, stderr_is_journal,
 };

@@ -6,7 +6,7 @@ use std::os::windows::io::BorrowedHandle;
 use std::path::{Path, PathBuf};
 
 use procurify_token_windows::{
-    Grants, Security, Sid, closing, identity_of_client, make_folder, own_identity,
+    Grants, Security, Sid, changeable_by_others, closing, identity_of_client, make_folder, own_identity,
 };
 
 use super::Identity;
@@ -100,6 +100,46 @@ pub fn make_private_folder(folder: &Path, _: bool) -> io::Result<()> {
     })
 }
 
+/// Makes a folder of the system's where there is none: SYSTEM's and the administrators' alone, or of this process's own user where
+/// that is neither. The one above it is made like it.
+///
+/// # Errors
+/// What Windows says, naming the folder.
+pub fn make_system_folder(folder: &Path) -> io::Result<()> {
+    let own = own_identity()?;
+    let is_mighty = own.user.is_system() || own.groups.iter().any(Sid::is_administrators);
+    let owner = if is_mighty { Sid::administrators() } else { own.user };
+    for folder in folder.parent().into_iter().chain([folder]) {
+        match make_folder(folder, &owner, "") {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                let why = format!("cannot make the folder {}: {error}", folder.display());
+                return Err(io::Error::new(error.kind(), why));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody but SYSTEM, the administrators and this process's own user could change a file or folder or exchange it, all the
+/// folders above it included. What is not there passes.
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] with whoever could change what, and how it is closed to them; and what Windows says.
+pub fn judge_way(path: &Path) -> io::Result<()> {
+    let own = own_identity()?.user;
+    changeable_by_others(path, &own)?.map_or(Ok(()), |weak| {
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "{weak}, and nobody may but SYSTEM and the administrators. Whoever may could have put something in: look at what \
+                 is there; what is not yours has to go. Then, as an administrator: {}",
+                weak.closing()
+            ),
+        ))
+    })
+}
+
 /// A pipe is in no folder.
 pub fn closed_to_others(_: &Path) -> Option<PathBuf> {
     None
@@ -139,5 +179,15 @@ mod tests {
         assert_eq!(security.stranger(&own, Grants::reading), None, "{security:?}");
         let theirs = Security { owner: Sid::of_text("S-1-5-21-1-2-3-4").unwrap(), ..security };
         assert!(theirs.stranger(&own, Grants::writing).is_some());
+    }
+
+    #[test]
+    fn what_is_made_for_the_system_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("ours");
+        make_system_folder(&ours.join("config")).unwrap();
+        make_system_folder(&ours.join("data")).unwrap();
+        judge_way(&ours.join("config").join("config.toml")).unwrap();
+        judge_way(&ours.join("data")).unwrap();
     }
 }

@@ -16,7 +16,7 @@ use windows_service::service::{
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher};
 
-use crate::os::ask_to_stop;
+use crate::os::{ask_to_stop, judge_way};
 
 /// What the service is called.
 const SERVICE: &str = "procurify-tokend";
@@ -47,6 +47,11 @@ fn serve(_: Vec<OsString>) {
     let code = match daemon() {
         Ok(()) => ServiceExitCode::NO_ERROR,
         Err(problem) => {
+            // Where somebody else could have put it, it may lead anywhere.
+            if judge_way(&log).is_err() {
+                let code = ServiceExitCode::ServiceSpecific(CHANGEABLE_BY_OTHERS);
+                return tell_state(ServiceState::Stopped, code);
+            }
             if let Ok(mut log) = File::options().create(true).append(true).open(log) {
                 let _ = writeln!(log, "procurify-tokend: {problem:#}");
             }
@@ -126,5 +131,7 @@ type Daemon = Box<dyn FnOnce() -> anyhow::Result<()> + Send>;
 /// The dispatcher calls a function without an argument of ours.
 static WHAT: Mutex<Option<(PathBuf, Daemon)>> = Mutex::new(None);
 static STATUS: OnceLock<ServiceStatusHandle> = OnceLock::new();
+/// What Windows shows of it where the log cannot be written; what it is, `--system --check-config` says.
+const CHANGEABLE_BY_OTHERS: u32 = 2;
 /// How long an opening may take, and an end.
 const PATIENCE: Duration = Duration::from_secs(30);

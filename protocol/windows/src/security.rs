@@ -26,8 +26,8 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::Storage::FileSystem::{
     CREATE_NEW, CreateDirectoryW, CreateFileW, DELETE, FILE_APPEND_DATA, FILE_ATTRIBUTE_NORMAL,
     FILE_DELETE_CHILD, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_GENERIC_READ,
-    FILE_GENERIC_WRITE, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    FILE_WRITE_DATA, OPEN_ALWAYS, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
+    FILE_GENERIC_WRITE, FILE_READ_ATTRIBUTES, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ,
+    FILE_SHARE_WRITE, FILE_WRITE_DATA, OPEN_ALWAYS, READ_CONTROL, WRITE_DAC, WRITE_OWNER,
 };
 
 use crate::sid::Sid;
@@ -50,7 +50,7 @@ pub struct Security {
 pub struct Grants {
     /// Who.
     pub to: Sid,
-    mask: u32,
+    pub(crate) mask: u32,
 }
 
 impl Grants {
@@ -63,6 +63,12 @@ impl Grants {
     pub fn writing(&self) -> bool {
         const CONTENT: u32 = FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_DELETE_CHILD;
         self.mask & (CONTENT | DELETE | WRITE_DAC | WRITE_OWNER | GENERIC_WRITE | GENERIC_ALL) != 0
+    }
+
+    /// Whether what is in a folder may be exchanged for something else, be it by allowing that to oneself first. To put something
+    /// more into it does not suffice for that.
+    pub fn exchanging(&self) -> bool {
+        self.mask & (FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER | GENERIC_ALL) != 0
     }
 }
 
@@ -119,9 +125,23 @@ impl Security {
         Self::of(open)
     }
 
+    /// That of what has this name itself; none where that is a link.
+    ///
+    /// # Errors
+    /// What Windows says.
+    pub(crate) fn unfollowed(path: &Path) -> io::Result<Option<Self>> {
+        let open = OpenOptions::new()
+            .access_mode(READ_CONTROL | FILE_READ_ATTRIBUTES)
+            .custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
+            .open(path)?;
+        // Junctions are links as well.
+        if open.metadata()?.file_type().is_symlink() { Ok(None) } else { Self::of(open).map(Some) }
+    }
+
     /// The first to own it or to have the right who is neither `own` nor could do everything anyway.
     pub fn stranger(&self, own: &Sid, right: fn(&Grants) -> bool) -> Option<Sid> {
-        let is_stranger = |sid: &&Sid| *sid != own && !sid.is_system() && !sid.is_administrators();
+        let is_mighty = |sid: &Sid| sid.is_system() || sid.is_administrators() || sid.is_installer();
+        let is_stranger = |sid: &&Sid| *sid != own && !is_mighty(sid);
         let granted = self.grants.iter().filter(|grants| right(grants) && !grants.to.is_owner());
         std::iter::once(&self.owner).chain(granted.map(|grants| &grants.to)).find(is_stranger).cloned()
     }
@@ -357,6 +377,9 @@ mod tests {
         assert_eq!(told("D:(A;;FR;;;WD)"), [(everybody(), true, false)]);
         assert_eq!(told("D:(A;;FW;;;WD)(D;;FA;;;BG)"), [(everybody(), false, true)]);
         assert_eq!(told("D:(A;;WD;;;WD)"), [(everybody(), true, true)], "it may allow itself the rest");
+        let exchanging = |text: &str| of(text).iter().any(Grants::exchanging);
+        assert!(exchanging("D:(A;;0x40;;;WD)") && exchanging("D:(A;;WO;;;WD)"));
+        assert!(!exchanging("D:(A;;0x6;;;WD)"), "to put something into a folder");
         assert_eq!(told("D:(A;OICIIO;FA;;;WD)"), [], "not this one, only what is in it");
         // SAFETY: there is no list.
         let without_list = unsafe { grants_of(null_mut()).unwrap() };

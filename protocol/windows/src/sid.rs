@@ -62,6 +62,16 @@ impl Sid {
         &*self.0 == ADMINISTRATORS
     }
 
+    /// The group of those who administer the machine.
+    pub fn administrators() -> Self {
+        Self(ADMINISTRATORS.into())
+    }
+
+    /// Windows's own installer (`TrustedInstaller`), to whom what comes with Windows belongs.
+    pub fn is_installer(&self) -> bool {
+        &*self.0 == INSTALLER
+    }
+
     /// Whoever owns the thing in whose access list this stands.
     pub fn is_owner(&self) -> bool {
         &*self.0 == OWNER_RIGHTS
@@ -96,8 +106,9 @@ impl fmt::Display for Sid {
     }
 }
 
-const SYSTEM: &str = "S-1-5-18";
-const ADMINISTRATORS: &str = "S-1-5-32-544";
+pub(crate) const SYSTEM: &str = "S-1-5-18";
+pub(crate) const ADMINISTRATORS: &str = "S-1-5-32-544";
+pub(crate) const INSTALLER: &str = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464";
 const OWNER_RIGHTS: &str = "S-1-3-4";
 const EVERYBODY: &str = "S-1-1-0";
 

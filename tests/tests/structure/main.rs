@@ -186,7 +186,14 @@ const ROOMS: [Room; 20] = [
     Room { name: "refresh", knows: &[], crates: &[PROTOCOL, "chrono"] },
     Room {
         name: "supervisor",
-        knows: &["clock::Clock", "driver::Condition", "driver::Vitals", "os::ask_to_stop", "refresh::Moment"],
+        knows: &[
+            "clock::Clock",
+            "driver::Condition",
+            "driver::Vitals",
+            "os::ask_to_stop",
+            "os::judge_way",
+            "refresh::Moment",
+        ],
         crates: &["anyhow", "sd_notify", "tracing", "windows_service"],
     },
     Room {

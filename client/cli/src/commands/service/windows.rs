@@ -3,9 +3,11 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use procurify_token_windows::{changeable_by_others, own_identity};
 use serde_json::json;
 use windows_service::Error;
 use windows_service::service::{
@@ -38,7 +40,12 @@ pub(super) fn run(args: &ServiceArgs) -> Result<(), Failure> {
 
 fn install(dry_run: bool) -> Result<(), Failure> {
     let program = program()?;
-    let there = find(ServiceAccess::QUERY_STATUS | ServiceAccess::START)?;
+    refuse_if_changeable(&program)?;
+    let there = find(ServiceAccess::QUERY_STATUS | ServiceAccess::QUERY_CONFIG | ServiceAccess::START)?;
+    if let Some(service) = &there {
+        refuse_if_another(service, &program)?;
+    }
+    try_configuration(&program)?;
     if there.is_some() {
         say::line(format!("note: the service {NAME} is installed already"))?;
     } else {
@@ -95,9 +102,68 @@ fn create(program: PathBuf) -> Result<Service, Failure> {
         actions: Some(vec![restart(1), restart(5), restart(60)]),
     };
     if let Err(error) = service.update_failure_actions(after_failures) {
-        say::note(&format!("Windows will not start it again after a failure: {error}"));
+        say::note(&format!("Windows will not start it again after a failure: {}", why(&error)));
+    }
+    // Without this only after a crash, which is an end that the daemon has not told of.
+    if let Err(error) = service.set_failure_actions_on_non_crash_failures(true) {
+        say::note(&format!("Windows will start it again after a crash alone: {}", why(&error)));
     }
     Ok(service)
+}
+
+/// Whoever could exchange the program would be SYSTEM.
+fn refuse_if_changeable(program: &Path) -> Result<(), Failure> {
+    let told = own_identity().and_then(|own| changeable_by_others(program, &own.user));
+    let why = match told {
+        Ok(None) => return Ok(()),
+        Ok(Some(weak)) => weak.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("{} cannot be the system's service: {why}", program.display());
+    Err(Failure::new(ExitCode::Denied, message).hint(
+        r"copy procurify-token.exe and procurify-tokend.exe into a new folder in %ProgramFiles%, and call that one",
+    ))
+}
+
+/// A service of this name that is another program is not ours to start.
+fn refuse_if_another(service: &Service, program: &Path) -> Result<(), Failure> {
+    let registered = service.query_config().map_err(|error| failed("look at", &error))?.executable_path;
+    if runs(&registered.to_string_lossy(), program) {
+        return Ok(());
+    }
+    let message =
+        format!("the service {NAME} is installed already, and is not this program: {}", registered.display());
+    Err(Failure::new(ExitCode::Conflict, message).hint(format!(
+        "if it is to be {}: procurify-token service uninstall, and then: procurify-token service install",
+        program.display()
+    )))
+}
+
+/// Whether a service's command line runs this program.
+fn runs(command_line: &str, program: &Path) -> bool {
+    let program = program.to_string_lossy().to_lowercase();
+    let line = command_line.trim().to_lowercase();
+    let rest = match line.strip_prefix('"') {
+        Some(quoted) => quoted.strip_prefix(&*program).and_then(|rest| rest.strip_prefix('"')),
+        None => line.strip_prefix(&*program),
+    };
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
+/// The daemon says whether it would start with what is there: its folders closed to others, and a good configuration.
+fn try_configuration(program: &Path) -> Result<(), Failure> {
+    let tried = Command::new(program).args(["--system", "--check-config"]).stdin(Stdio::null()).output();
+    let tried = tried.map_err(|error| {
+        Failure::new(ExitCode::Other, format!("cannot run {}: {error}", program.display()))
+            .hint("take both programs from the same release")
+    })?;
+    if tried.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&tried.stderr);
+    let said = said.trim().trim_start_matches("procurify-tokend: ");
+    Err(Failure::new(ExitCode::Other, format!("the service would not start: {said}"))
+        .hint("afterwards: procurify-token service install"))
 }
 
 fn uninstall(dry_run: bool) -> Result<(), Failure> {
@@ -164,7 +230,7 @@ fn await_state(service: &Service, wanted: ServiceState) -> Result<(), Failure> {
     }
     let message = format!("the service {NAME} does not come to be {wanted:?}");
     Err(Failure::new(ExitCode::Other, message)
-        .hint(r"its last words are in %ProgramData%\procurify-token\data\tokend.log"))
+        .hint(r"its last words are in %ProgramData%\procurify-token\data\tokend.log; if others may write there, why is said by: procurify-tokend --system --check-config"))
 }
 
 fn for_machine(whose: WhoseArgs) -> Result<(), Failure> {
@@ -177,19 +243,22 @@ fn for_machine(whose: WhoseArgs) -> Result<(), Failure> {
 
 fn program() -> Result<PathBuf, Failure> {
     let program = program_beside_us("procurify-tokend");
-    if program.is_file() {
+    if program.is_absolute() && program.is_file() {
         return Ok(program);
     }
     Err(Failure::new(ExitCode::CommandNotFound, "procurify-tokend.exe is not installed")
         .hint("install it beside procurify-token.exe"))
 }
 
-fn failed(what: &str, error: &Error) -> Failure {
-    let why = match error {
-        Error::Winapi(error) => error as &dyn Display,
+fn why(error: &Error) -> &dyn Display {
+    match error {
+        Error::Winapi(error) => error,
         other => other,
-    };
-    let failure = |code| Failure::new(code, format!("cannot {what} the service {NAME}: {why}"));
+    }
+}
+
+fn failed(what: &str, error: &Error) -> Failure {
+    let failure = |code| Failure::new(code, format!("cannot {what} the service {NAME}: {}", why(error)));
     match error {
         Error::Winapi(error) if error.raw_os_error() == Some(ACCESS_DENIED) => {
             failure(ExitCode::Denied).hint("from a console that was started as administrator")
@@ -204,3 +273,26 @@ const ACCESS_DENIED: i32 = 5;
 /// `ERROR_SERVICE_DOES_NOT_EXIST`.
 const NO_SUCH_SERVICE: i32 = 1060;
 const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_of_the_program_that_it_begins_with() {
+        let plain = Path::new(r"C:\tools\procurify-tokend.exe");
+        let spaced = Path::new(r"C:\Program Files\p\procurify-tokend.exe");
+        assert!(runs(r"C:\tools\procurify-tokend.exe --system --service", plain));
+        assert!(runs(r"c:\TOOLS\procurify-tokend.exe", plain));
+        assert!(runs(r#""C:\Program Files\p\procurify-tokend.exe" --system --service"#, spaced));
+        for other in [
+            r"C:\other\procurify-tokend.exe --system --service",
+            r"C:\tools\procurify-tokend.exe.exe --system",
+            r#""C:\tools\procurify-tokend.exe x" --system"#,
+            r#""C:\tools\procurify-tokend.exe"#,
+            "",
+        ] {
+            assert!(!runs(other, plain), "{other}");
+        }
+    }
+}
