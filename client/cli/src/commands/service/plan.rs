@@ -196,6 +196,7 @@ mod tests {
             has_sealed_key: false,
             has_key_file: false,
             can_seal: true,
+            sealed_key_is_foreign: false,
             lingers: false,
         }
     }
