@@ -434,7 +434,7 @@ fn advice(name: &CredentialName, code: FailureCode) -> String {
              the right one"
         ),
         FailureCode::UNTRUSTED => {
-            "if a proxy of yours opens TLS, name its CA in the configuration: [issuer] extra-ca".to_owned()
+            "see whether this machine's clock is right: date -u; if a proxy of yours opens TLS, name its CA in the configuration: [issuer] extra-ca".to_owned()
         }
         FailureCode::PROXY => "check HTTPS_PROXY and NO_PROXY in the daemon's environment".to_owned(),
         FailureCode::TOKENS_REFUSED => {

@@ -232,7 +232,8 @@ fn every_command_that_a_sentence_names_exists_with_its_options() {
                 word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
             };
             let mut command: Vec<&str> = words.iter().take_while(is_word).copied().collect();
-            let takes_another = ["slot", "audit", "access", "service"].contains(command.first().unwrap_or(&""));
+            let takes_another =
+                ["slot", "audit", "access", "service"].contains(command.first().unwrap_or(&""));
             command.truncate(if takes_another { 2 } else { 1 });
             if command.is_empty()
                 || command == ["export"] && words.contains(&"export") && code.contains("version")

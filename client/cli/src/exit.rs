@@ -280,7 +280,7 @@ impl From<Error> for Failure {
                 Self::new(ExitCode::Denied, message).hint(hint)
             }
             Error::Deadline => {
-                Self::new(ExitCode::Deadline, "the daemon did not answer before the deadline").hint(STATUS)
+                Self::new(ExitCode::Deadline, "the daemon did not answer before the deadline").hint(SILENT)
             }
             Error::Connection(error) => broken_connection(&error),
             Error::Version { oldest, .. } => {
@@ -319,6 +319,8 @@ fn broken_connection(error: &io::Error) -> Failure {
 }
 
 const STATUS: &str = "procurify-token status";
+/// Behind a service manager's socket there may be no daemon that comes up.
+const SILENT: &str = "procurify-token status; where the daemon is a service: procurify-token service status (with sudo for the machine's)";
 const UPDATE_DAEMON: &str = "update procurify-tokend, then: procurify-token stop";
 const SAME_RELEASE: &str =
     "install the same release of both (--version tells each one's), then: procurify-token stop";

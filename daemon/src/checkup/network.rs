@@ -26,7 +26,7 @@ pub fn way(url: &TokenUrl, reach: &Reach) -> Finding {
         Err(FailureCode::UNTRUSTED) => (
             Severity::Problem,
             format!("answers{through}, and its certificate is not trusted"),
-            "if a proxy of yours opens TLS, name its CA in the configuration ([issuer] extra-ca) and restart the daemon".to_owned(),
+            "see whether this machine's clock is right: date -u; if a proxy of yours opens TLS, name its CA in the configuration ([issuer] extra-ca) and restart the daemon".to_owned(),
         ),
         Err(FailureCode::TIMED_OUT) => {
             (Severity::Problem, format!("did not answer{through} in time"), format!("curl -sSI https://{host}/"))

@@ -18,6 +18,15 @@ pub(crate) struct Shift {
     is_over: AtomicBool,
 }
 
+/// A connection to the daemon; none for who comes to work only after the kill.
+fn at_work(home: &Home) -> Option<Client> {
+    match Client::connect(&home.options()) {
+        Ok(client) => Some(client),
+        Err(Error::NoDaemon { .. } | Error::Connection(_)) => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
 impl Shift {
     pub(crate) fn new(answers: Sender<()>) -> Self {
         Self { answers, is_over: AtomicBool::new(false) }
@@ -78,7 +87,7 @@ impl Enroller {
     }
 
     pub(crate) fn work(&mut self, shift: &Shift) {
-        let mut client = self.home.client();
+        let Some(mut client) = at_work(&self.home) else { return };
         while shift.goes_on() {
             self.count += 1;
             let application = application(&self.home, format!("enrolled-{:04}", self.count));
@@ -124,7 +133,7 @@ impl Rotator {
     }
 
     pub(crate) fn work(&mut self, shift: &Shift) {
-        let mut client = self.home.client();
+        let Some(mut client) = at_work(&self.home) else { return };
         while shift.goes_on() {
             let (request, after) = self.next_step();
             self.pairs.perhaps(after);
@@ -182,7 +191,7 @@ impl Refresher {
     }
 
     pub(crate) fn work(&mut self, shift: &Shift) {
-        let mut client = self.home.client();
+        let Some(mut client) = at_work(&self.home) else { return };
         let Ok(listed) = client.list() else { return };
         if listed.is_empty() {
             return;

@@ -10,7 +10,7 @@ use procurify_token_client::{Options, Surroundings};
 use procurify_token_protocol::endpoint::{self, Platform};
 
 use super::Whose;
-use super::units::{SERVICE, SOCKET};
+use super::units::{CREDENTIAL, SERVICE, SOCKET};
 use crate::autostart::program_beside_us;
 use crate::exit::{ExitCode, Failure};
 
@@ -43,6 +43,8 @@ pub(super) struct Facts {
     pub(super) sealed_key: SealedKey,
     pub(super) has_key_file: bool,
     pub(super) can_seal: bool,
+    /// Whether the sealed key keeps the service from starting: it was sealed for another machine, TPM or firmware.
+    pub(super) sealed_key_is_foreign: bool,
     /// Whether this user's services run on when he has logged out.
     pub(super) lingers: bool,
 }
@@ -95,6 +97,10 @@ impl State {
         self.enabled == "enabled"
     }
 
+    fn does_not_come_up(&self) -> bool {
+        matches!(self.active.as_str(), "failed" | "activating")
+    }
+
     fn parse(shown: &str) -> Self {
         let value = |name: &str| {
             let line = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -130,9 +136,14 @@ impl Facts {
         let (service, socket) = (ask(SERVICE), ask(SOCKET));
         let user = said("id", &["-un"]).unwrap_or_default();
         let daemon = found(&program_beside_us("procurify-tokend"))?;
+        let is_root = crate::system::is_root();
         Ok(Self {
             manager,
-            is_root: crate::system::is_root(),
+            is_root,
+            sealed_key_is_foreign: whose == Whose::System
+                && is_root
+                && service.does_not_come_up()
+                && is_foreign(),
             changeable_by_others: changeable_by_others(&daemon),
             daemon,
             packaged: packaged(whose),
@@ -246,6 +257,14 @@ fn can_seal() -> bool {
     number.is_some_and(|number| number >= 252)
 }
 
+/// Whether the sealed key is there, and systemd cannot open it here. The key goes nowhere.
+fn is_foreign() -> bool {
+    let mut command = Command::new("systemd-creds");
+    command.args(["decrypt", &format!("--name={CREDENTIAL}"), SEALED, "-"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Path::new(SEALED).exists() && can_seal() && command.status().is_ok_and(|status| !status.success())
+}
+
 pub(super) const SEALED: &str = "/etc/credstore.encrypted/procurify-token.vault-key";
 pub(super) const KEY_FILE: &str = "/etc/procurify-token/vault.key";
 const RUNTIME: &str = "XDG_RUNTIME_DIR";
@@ -255,7 +274,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use super::super::units::CREDENTIAL;
     use super::*;
 
     #[test]

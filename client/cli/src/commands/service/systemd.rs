@@ -1,5 +1,6 @@
 //! systemd: looks, plans, and does or shows it; and how the service stands.
 
+use std::fs;
 use std::time::Duration;
 
 use procurify_token_client::blocking::Client;
@@ -23,6 +24,9 @@ pub(super) fn install(whose: Whose, dry_run: bool, key_file: bool) -> Result<(),
         return steps.iter().try_for_each(Step::show_all);
     }
     take(whose, &steps)?;
+    if steps.iter().any(|step| matches!(step, Step::Seal { .. })) {
+        sealed_by().map_or(Ok(()), say::line)?;
+    }
     say::line(format!("The daemon is a service {}.", kind(whose)))?;
     say::line(format!("Next: {}", next(&Facts::gather(whose)?)))
 }
@@ -66,6 +70,7 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
         let or = |text: &str, otherwise: &str| if text.is_empty() { otherwise } else { text }.to_owned();
         let running = match (service.active.as_str(), service.pid) {
             ("active" | "reloading", pid) => format!("yes, pid {pid}, since {}", service.since),
+            _ if facts.sealed_key_is_foreign => format!("no: {FOREIGN}"),
             ("activating", _) => "it is starting".to_owned(),
             ("failed", _) => format!("no, it has failed ({})", service.result),
             _ if socket.is_active() => "no; the next caller has it started".to_owned(),
@@ -81,10 +86,11 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
             ("what to type", next.clone()),
         ])?;
     }
-    if service.is_active() {
+    if service.is_active() && !facts.sealed_key_is_foreign {
         return Ok(());
     }
     let message = match &facts.stray {
+        _ if facts.sealed_key_is_foreign => format!("the service does not run: {FOREIGN}"),
         Some((socket, pid)) => format!(
             "the service does not run; another daemon (pid {pid}) answers at {}",
             text::one_line(&socket.display().to_string())
@@ -115,6 +121,22 @@ fn take(whose: Whose, steps: &[Step]) -> Result<(), Failure> {
     })
 }
 
+/// By what the vault's key was sealed: systemd-creds chooses, and without a word where it cannot use the machine's TPM.
+fn sealed_by() -> Option<&'static str> {
+    described(&fs::read_to_string(facts::SEALED).ok()?)
+}
+
+/// What systemd-creds writes begins with the id of its way to seal.
+fn described(sealed: &str) -> Option<&'static str> {
+    let by_tpm = [BY_TPM, BY_TPM_AND_HOST].iter().any(|id| sealed.starts_with(id));
+    if by_tpm {
+        return Some("The vault's key is sealed with this machine's TPM.");
+    }
+    sealed.starts_with(BY_HOST).then_some(
+        "The vault's key is sealed with a key that only this machine's root reads, not with a TPM: systemd-creds has-tpm2 says why.",
+    )
+}
+
 fn kind(whose: Whose) -> &'static str {
     match whose {
         Whose::User => "for this user",
@@ -140,6 +162,7 @@ fn next(facts: &Facts) -> String {
         (Manager::NotSystemd, _) => "procurify-token list starts a daemon without a service".to_owned(),
         (Manager::NoneForUser, _) => format!("sudo loginctl enable-linger {}", facts.user),
         _ if !is_installed || shadows => format!("{sudo}procurify-token service install {}", whose.option()),
+        _ if facts.sealed_key_is_foreign => away_with_the_key(),
         (_, "failed" | "activating") => journal(*whose).to_owned(),
         (_, "active" | "reloading") => {
             format!("{sudo}{}", for_vault(vault(*whose), &service.status))
@@ -161,6 +184,14 @@ fn for_vault(vault: Option<VaultState>, said: &str) -> &'static str {
     }
 }
 
+/// Without the file the service starts, locked. Then somebody with the recovery code opens it, and has a key sealed anew.
+fn away_with_the_key() -> String {
+    let sealed = facts::SEALED;
+    format!(
+        "sudo mv {sealed} {sealed}.foreign && sudo systemctl restart procurify-tokend && sudo procurify-token unlock"
+    )
+}
+
 fn vault(whose: Whose) -> Option<VaultState> {
     let places = match whose {
         Whose::System => vec![endpoint::system_wide(Platform::HERE)],
@@ -172,10 +203,16 @@ fn vault(whose: Whose) -> Option<VaultState> {
     })
 }
 
+const FOREIGN: &str =
+    "systemd cannot open the vault's sealed key here: it was sealed for another machine, TPM or firmware";
 const PATIENCE: Duration = Duration::from_secs(10);
 const INIT: &str = "procurify-token init";
 const INIT_SEALED: &str = "procurify-token init --slot credential";
 const UNLOCK: &str = "procurify-token unlock";
+/// The ids of systemd's `creds-util.h` in base64, but for the last character, which has bits of what follows.
+const BY_HOST: &str = "Whxqht+dQJax1aZeCGLxm";
+const BY_TPM: &str = "DHzAexF2RZGcSwvqCLwg/";
+const BY_TPM_AND_HOST: &str = "k6iUCUh0RJCQyvL8k8q1U";
 
 #[cfg(test)]
 mod tests {
@@ -194,5 +231,15 @@ mod tests {
         ] {
             assert_eq!(for_vault(vault, said), next, "{vault:?} {said}");
         }
+    }
+
+    #[test]
+    fn by_what_a_key_is_sealed_is_told_from_how_it_begins() {
+        // As systemd-creds 252 writes them.
+        let with_tpm = described("k6iUCUh0RJCQyvL8k8q1UyAAAAABAAAADAAAABAAAAC1lFmb");
+        assert!(with_tpm.is_some_and(|text| text.contains("this machine's TPM")));
+        let without = described("Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAAA");
+        assert!(without.is_some_and(|text| text.contains("not with a TPM")));
+        assert_eq!(described("something that comes later"), None);
     }
 }
