@@ -92,7 +92,7 @@ impl Caller {
         let uploads = Arc::new(Semaphore::new(usize::from(settings & 2) / 2));
         let access = watch::channel(Arc::new(Access::new(Principal::numbered(1000), Vec::new()))).1;
         let onlooker = None;
-        let (clock, audit) = (SystemClock, crate::audit::Handle::default());
+        let (clock, audit) = (SystemClock, audit::Handle::default());
         let acquaintances = Acquaintances::default();
         let service =
             Service { access, onlooker, lookup, driver, clock, uploads, stopping, audit, acquaintances };
