@@ -243,6 +243,7 @@ mod manager {
         Reloading,
         Stopping,
         Alive,
+        #[expect(dead_code, reason = "nobody is told")]
         Status(&'a str),
     }
 
