@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::driver::{Condition, Vitals};
 use crate::refresh::Moment;
 
-use manager::{Word, tell};
+use manager::tell;
 #[cfg(windows)]
 pub use windows::run_as_service;
 
@@ -136,18 +136,15 @@ impl Heartbeat {
     /// again; never where nobody waits.
     pub fn beat(&mut self, clock: &impl Clock) -> Option<Duration> {
         let every = self.every?;
-        match self.judge(self.vitals.last_round(), clock.boot()) {
-            Sign::Alive => {
-                tell(&[Word::Alive]);
-                return Some(every);
-            }
+        let sign = self.judge(self.vitals.last_round(), clock.boot());
+        match sign {
+            Sign::Alive => tell(&[Word::Alive]),
             Sign::Stuck => error!(
                 "the driver does not come round any more: the service manager is told nothing, so that it starts the daemon anew"
             ),
             Sign::Doubtful | Sign::StillStuck => {}
         }
-        // Again soon: one that does come round after all is not to be taken for dead.
-        Some(SECOND_LOOK.min(every))
+        Some(sign.pause(every))
     }
 
     /// A machine that has slept wakes the driver and whoever looks at it in the same moment, so it is looked at twice.
@@ -173,6 +170,24 @@ enum Sign {
     StillStuck,
 }
 
+impl Sign {
+    /// When to look again. Soon where there was none to give: a driver that does come round after all is not to be taken for dead.
+    fn pause(self, every: Duration) -> Duration {
+        if self == Self::Alive { every } else { SECOND_LOOK.min(every) }
+    }
+}
+
+/// Something to tell.
+#[derive(Clone, Copy, Debug)]
+enum Word<'a> {
+    Ready,
+    Reloading,
+    Stopping,
+    Alive,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only systemd shows it"))]
+    Status(&'a str),
+}
+
 const OPENING: &str = "fetching what opens the vault";
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
@@ -185,15 +200,7 @@ mod manager {
     use sd_notify::NotifyState;
     use tracing::debug;
 
-    /// Something to tell.
-    #[derive(Clone, Copy, Debug)]
-    pub(super) enum Word<'a> {
-        Ready,
-        Reloading,
-        Stopping,
-        Alive,
-        Status(&'a str),
-    }
+    use super::Word;
 
     pub(super) fn wants_to_be_told() -> bool {
         std::env::var_os("NOTIFY_SOCKET").is_some()
@@ -237,15 +244,7 @@ mod manager {
 
     use std::time::Duration;
 
-    #[derive(Clone, Copy, Debug)]
-    pub(super) enum Word<'a> {
-        Ready,
-        Reloading,
-        Stopping,
-        Alive,
-        #[expect(dead_code, reason = "nobody is told")]
-        Status(&'a str),
-    }
+    use super::Word;
 
     pub(super) fn wants_to_be_told() -> bool {
         false
@@ -288,6 +287,10 @@ mod tests {
         let signs = [9_091, 9_092, 9_093, 9_094].map(|now| heartbeat.judge(at(9_001), at(now)));
         assert_eq!(signs, [Sign::Alive, Sign::Doubtful, Sign::Stuck, Sign::StillStuck]);
         assert_eq!(heartbeat.judge(at(9_095), at(9_095)), Sign::Alive, "it may come round after all");
+        let minute = Duration::from_secs(60);
+        let pauses =
+            [Sign::Alive, Sign::Doubtful, Sign::Stuck, Sign::StillStuck].map(|sign| sign.pause(minute));
+        assert_eq!(pauses, [minute, SECOND_LOOK, SECOND_LOOK, SECOND_LOOK], "and is seen in time then");
     }
 
     #[test]

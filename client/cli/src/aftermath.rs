@@ -63,8 +63,10 @@ fn with_suggestion(about: &About, hint: String) -> String {
         .collect();
     match meant.as_slice() {
         [] => hint,
-        [one] => format!("did you mean {one}? {hint}"),
-        [first @ .., last] => format!("did you mean {} or {last}? {hint}", first.join(", ")),
+        [one] => format!("did you mean {one}? {hint}").trim_end().to_owned(),
+        [first @ .., last] => {
+            format!("did you mean {} or {last}? {hint}", first.join(", ")).trim_end().to_owned()
+        }
     }
 }
 

@@ -260,9 +260,7 @@ impl<C: Clock> Writer<C> {
 
     fn keep_for_later(&mut self, drafts: Vec<Draft>) {
         for Draft { mut record, waiter, .. } in drafts {
-            // Whoever is denied again and again must not keep an unlock, which may have to have a record, from having one.
-            let room = if record.outcome == super::DENIED { MOST_LATE / 2 } else { MOST_LATE };
-            let has_room = self.late.len() < room;
+            let has_room = self.late.len() < room_for(&record);
             if has_room {
                 record.late = true;
                 self.late.push(record);
@@ -320,6 +318,12 @@ impl<C: Clock> Writer<C> {
     }
 }
 
+/// How many records may wait while the vault is locked before there is no room for this one. Whoever is denied again and again must
+/// not keep an unlock, which may have to have a record, from having one.
+fn room_for(late: &Record) -> usize {
+    if late.outcome == super::DENIED { MOST_LATE / 2 } else { MOST_LATE }
+}
+
 /// What was written is confirmed by the disk within this time.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_secs(10);
@@ -327,3 +331,16 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 const MOST_LATE: usize = 4096;
 /// The most characters of a text that others chose.
 const LONGEST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    #[test]
+    fn denials_leave_room_for_an_unlock_while_the_vault_is_locked() {
+        let unlock = Record::new("unlock", DateTime::UNIX_EPOCH);
+        let denial = Record { outcome: super::super::DENIED.to_owned(), ..unlock.clone() };
+        assert!(room_for(&denial) < room_for(&unlock) && room_for(&unlock) == MOST_LATE);
+    }
+}

@@ -72,19 +72,6 @@ fn obey(control: ServiceControl) -> ServiceControlHandlerResult {
     }
 }
 
-/// Something to tell.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Word<'a> {
-    Ready,
-    /// It has no word for it.
-    Reloading,
-    Stopping,
-    /// It wants none.
-    Alive,
-    #[expect(dead_code, reason = "it shows no words of a service")]
-    Status(&'a str),
-}
-
 pub(super) fn wants_to_be_told() -> bool {
     STATUS.get().is_some()
 }
@@ -99,6 +86,7 @@ pub(super) fn tell(words: &[Word<'_>]) {
         match word {
             Word::Ready => tell_state(ServiceState::Running, ServiceExitCode::NO_ERROR),
             Word::Stopping => tell_state(ServiceState::StopPending, ServiceExitCode::NO_ERROR),
+            // It has no words for these, and wants no signs of life.
             Word::Reloading | Word::Alive | Word::Status(_) => {}
         }
     }

@@ -52,7 +52,7 @@ Fields may be added; none is changed while version stays 1.
 Examples:
   procurify-token list
   procurify-token list | cut -f 1-3
-  procurify-token list --json | jq -r '.credentials[] | select(.token == null) | .name'";
+  procurify-token list --json | jq -r '.credentials[].name'";
 
 pub(super) const STATUS: &str = "\
 --json is one object: version (1) and, of one credential, credential, which is as in list --json; without a NAME, credentials as there, \
@@ -81,10 +81,10 @@ PROCURIFY_TOKEN_FILE and PROCURIFY_TOKEN_NAME in its environment; it never runs 
 Examples:
   TOKEN=$(procurify-token get acme)
   { read -r ACME; read -r GLOBEX; } <<<\"$(procurify-token get acme globex)\"
-  procurify-token get acme --header | curl -H @- https://acme.procurify.com/api/v3/vendors/
+  procurify-token get acme --header | curl -H @- URL
   eval \"$(procurify-token get acme --env)\"
   procurify-token get acme --min-ttl 10m --deadline 5s --json
-  procurify-token get acme --header --file /run/report/headers --mode 0640 --follow --on-change 'systemctl reload report'";
+  procurify-token get acme --file FILE --follow --on-change 'systemctl reload x'";
 
 pub(super) const EXEC: &str = "\
 CMD gets PROCURIFY_TOKEN, PROCURIFY_DOMAIN and PROCURIFY_BASE_URL. It takes the place of this process, so its exit \
@@ -112,8 +112,8 @@ other credentials in its place, and that print it (-v). Options of ours come bef
 
 Examples:
   procurify-token curl acme /api/v3/vendors/
-  procurify-token curl acme -sS --fail-with-body -o vendors.json '/api/v3/vendors/?page_size=100'
-  procurify-token curl acme /api/v3/vendors/ -H 'Content-Type: application/json' -d '{\"name\": \"New vendor\"}'";
+  procurify-token curl acme -sS -o vendors.json '/api/v3/vendors/?page_size=100'
+  procurify-token curl acme /api/v3/vendors/ --json '{\"name\": \"New vendor\"}'";
 
 pub(super) const DOCTOR: &str = "\
 It changes nothing, starts no daemon, and asks for no token. Where no daemon answers it looks at what one would stand on. \
@@ -298,7 +298,7 @@ Examples:
 pub(super) const AUDIT_SHOW: &str = "\
 Examples:
   procurify-token audit show --since 2h --credential acme
-  procurify-token audit show --json --follow | jq -c 'select(.outcome == \"denied\")'";
+  procurify-token audit show --json | jq -c 'select(.outcome == \"denied\")'";
 
 pub(super) const AUDIT_VERIFY: &str = "\
 15 is the exit code where a record is amiss.
@@ -324,9 +324,9 @@ A package installs these scripts; this is for who built the programs himself. Th
 asks a daemon that runs for the names; it starts none, and waits for none that hangs.
 
 Examples:
-  eval \"$(procurify-token completions bash)\"                 in ~/.bashrc
-  eval \"$(procurify-token completions zsh)\"                  in ~/.zshrc, after compinit
-  procurify-token completions fish > ~/.config/fish/completions/procurify-token.fish
+  eval \"$(procurify-token completions bash)\"    in ~/.bashrc
+  eval \"$(procurify-token completions zsh)\"     in ~/.zshrc, after compinit
+  procurify-token completions fish | source      in config.fish
   procurify-token completions powershell >> $PROFILE";
 
 #[cfg(test)]
@@ -366,6 +366,7 @@ mod tests {
                 help.split_once("xample").unwrap_or_else(|| panic!("{} has none", command.get_name()));
             let examples = examples.split("Exit codes:").next().unwrap_or_default();
             for line in examples.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= 80, "it would be folded, and is to be copied: {line}");
                 let words = words_of(line).unwrap_or_else(|| panic!("no command in {line:?}"));
                 if let Err(error) = CommandLine::try_parse_from(&words) {
                     panic!("{line:?}, read as {words:?}: {error}");
