@@ -6,6 +6,16 @@
 //! both come round: the sockets' task itself gives them, and looks at the driver first. Nothing here waits, and nobody is restarted
 //! here: that is for whoever is told nothing.
 
+#[cfg(not(any(target_os = "linux", windows)))]
+#[path = "supervisor/nobody.rs"]
+mod manager;
+#[cfg(target_os = "linux")]
+#[path = "supervisor/systemd.rs"]
+mod manager;
+#[cfg(windows)]
+#[path = "supervisor/windows.rs"]
+mod manager;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,9 +26,9 @@ use crate::clock::Clock;
 use crate::driver::{Condition, Vitals};
 use crate::refresh::Moment;
 
-use manager::tell;
 #[cfg(windows)]
-pub use windows::run_as_service;
+pub use manager::run_as_service;
+use manager::tell;
 
 /// What is told of one daemon; see the [room's front page](self).
 #[derive(Debug)]
@@ -190,72 +200,6 @@ enum Word<'a> {
 
 const OPENING: &str = "fetching what opens the vault";
 const SECOND_LOOK: Duration = Duration::from_secs(1);
-
-#[cfg(target_os = "linux")]
-mod manager {
-    //! systemd, and whatever else reads its datagrams.
-
-    use std::time::Duration;
-
-    use sd_notify::NotifyState;
-    use tracing::debug;
-
-    use super::Word;
-
-    pub(super) fn wants_to_be_told() -> bool {
-        std::env::var_os("NOTIFY_SOCKET").is_some()
-    }
-
-    /// After how long without a sign of life the daemon is taken for dead.
-    pub(super) fn patience() -> Option<Duration> {
-        sd_notify::watchdog_enabled()
-    }
-
-    /// Tells it. A manager that does not listen is no reason to serve nobody.
-    pub(super) fn tell(words: &[Word<'_>]) {
-        let mut said = Vec::with_capacity(words.len() + 1);
-        for word in words {
-            match *word {
-                Word::Ready => said.push(NotifyState::Ready),
-                // Since systemd 253 one is nothing without the other.
-                Word::Reloading => match NotifyState::monotonic_usec_now() {
-                    Ok(now) => said.extend([NotifyState::Reloading, now]),
-                    Err(_) => return,
-                },
-                Word::Stopping => said.push(NotifyState::Stopping),
-                Word::Alive => said.push(NotifyState::Watchdog),
-                Word::Status(status) => said.push(NotifyState::Status(status)),
-            }
-        }
-        if let Err(error) = sd_notify::notify(&said) {
-            debug!(%error, "the service manager cannot be told");
-        }
-    }
-}
-
-#[cfg(windows)]
-mod windows;
-#[cfg(windows)]
-use windows as manager;
-
-#[cfg(not(any(target_os = "linux", windows)))]
-mod manager {
-    //! Nobody: launchd looks at the process alone.
-
-    use std::time::Duration;
-
-    use super::Word;
-
-    pub(super) fn wants_to_be_told() -> bool {
-        false
-    }
-
-    pub(super) fn patience() -> Option<Duration> {
-        None
-    }
-
-    pub(super) fn tell(_: &[Word<'_>]) {}
-}
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use windows_service::service::{
 use windows_service::service_control_handler::{self, ServiceControlHandlerResult, ServiceStatusHandle};
 use windows_service::{define_windows_service, service_dispatcher};
 
+use super::Word;
 use crate::os::{ask_to_stop, judge_way};
 
 /// What the service is called.

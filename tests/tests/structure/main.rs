@@ -291,7 +291,7 @@ const ALONE: [(&str, &[&str]); 14] = [
     ("landlock", &["daemon/src/os/sandbox.rs"]),
     ("boot_time", &["daemon/src/clock.rs"]),
     ("toml", &["daemon/src/config.rs"]),
-    ("sd_notify", &["daemon/src/supervisor.rs"]),
+    ("sd_notify", &["daemon/src/supervisor/systemd.rs"]),
     ("windows_service", &["client/cli/src/commands/service/windows.rs", "daemon/src/supervisor/windows.rs"]),
     ("signal_hook_tokio", &["daemon/src/os/signals.rs"]),
     ("crossterm", &["client/cli/src/say.rs", "client/cli/src/screen.rs", "client/cli/src/terminal.rs"]),
