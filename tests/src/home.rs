@@ -112,6 +112,16 @@ impl Home {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// One with a daemon, and acme enrolled, which has its first token.
+    #[track_caller]
+    pub fn enrolled() -> (Self, Daemon) {
+        let home = Self::new(&["acme"]);
+        let daemon = home.start();
+        home.enrol("acme");
+        home.await_issued("acme", 1);
+        (home, daemon)
+    }
+
     /// Starts a daemon, and returns when it is ready.
     #[track_caller]
     pub fn start(&self) -> Daemon {

@@ -1,12 +1,12 @@
 //! `api` beyond one request: pages in every shape, fields, patience, and answers of any length.
 
 use procurify_token_tests::sandbox::{Config, Fault, Knobs, Pages, RetryAfter, Sandbox};
-use procurify_token_tests::{Daemon, Home, PATIENCE};
+use procurify_token_tests::{Home, PATIENCE};
 use serde_json::Value;
 
 #[test]
 fn pages_that_are_only_numbered_are_walked_through() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     home.sandbox().set("acme", Knobs { pages: Pages::Numbered, ..Knobs::default() }).expect("a knob");
     for (path, members) in
         [("/api/v3/vendors/?page_size=20", "data"), ("/api/v2/vendors/?page=2&page_size=20", "results")]
@@ -21,7 +21,7 @@ fn pages_that_are_only_numbered_are_walked_through() {
 
 #[test]
 fn a_next_page_at_another_host_is_named_and_not_asked_for() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let elsewhere = Sandbox::spawn(Config::of(&["globex"])).expect("a sandbox");
     let there = elsewhere.plain_base_url("globex");
     home.sandbox()
@@ -35,7 +35,7 @@ fn a_next_page_at_another_host_is_named_and_not_asked_for() {
 
 #[test]
 fn fields_make_a_body_or_a_query() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let words = [
         "api",
         "acme",
@@ -65,7 +65,7 @@ fn fields_make_a_body_or_a_query() {
 
 #[test]
 fn patience_that_is_asked_for_is_had_within_the_deadline() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     put_off(&home, 1);
     let call = home.command(["api", "acme", "/api/v3/users/me/"]).into_command();
     let mut call = call;
@@ -95,7 +95,7 @@ fn patience_that_is_asked_for_is_had_within_the_deadline() {
 /// In a process that may not hold half of it.
 #[test]
 fn an_answer_of_any_length_is_passed_on_without_being_held() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let length: u64 = 200 * 1024 * 1024;
     let fault = Some(Fault::OversizedBody { bytes: length, chunked: true });
     home.sandbox().set("acme", Knobs { api_fault: fault, ..Knobs::default() }).expect("a knob");
@@ -111,12 +111,4 @@ fn put_off(home: &Home, seconds: u64) {
     let fault =
         Fault::Throttled429 { retry_after: Some(RetryAfter::Seconds(seconds)), ratelimit_reset_s: None };
     home.sandbox().set("acme", Knobs { api_fault: Some(fault), ..Knobs::default() }).expect("a knob");
-}
-
-fn enrolled() -> (Home, Daemon) {
-    let home = Home::new(&["acme"]);
-    let daemon = home.start();
-    home.enrol("acme");
-    home.await_issued("acme", 1);
-    (home, daemon)
 }

@@ -8,7 +8,7 @@ use procurify_token_tests::{Daemon, Home, skipped_unless_required};
 
 #[test]
 fn curl_calls_with_both_headers_and_its_exit_code_is_passed_on() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     if !has_curl(&home, "curl_calls_with_both_headers") {
         return;
     }
@@ -33,7 +33,7 @@ fn curl_calls_with_both_headers_and_its_exit_code_is_passed_on() {
 /// A curl that shows what it was given, and what is in the file that it is to read.
 #[test]
 fn no_token_is_among_the_arguments_or_in_the_environment_of_curl() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let token = home.command(["get", "acme"]).run().succeeds().stdout;
     let script = "#!/bin/sh\necho \"ARGS $*\"\nenv | sed 's/^/ENV /'\nsed 's/^/FILE /' \"$3\"\n";
     let folder = home.path().join("programs");
@@ -54,7 +54,7 @@ fn no_token_is_among_the_arguments_or_in_the_environment_of_curl() {
 
 #[test]
 fn where_there_is_no_curl_it_says_what_to_install() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let typed = home.command(["curl", "acme", "/a"]).env("PATH", "/nonexistent").run().fails_with(127);
     typed.saying(&["apt install curl", "procurify-token api"]);
 }
@@ -129,14 +129,6 @@ fn has_curl(home: &Home, test: &str) -> bool {
         skipped_unless_required(test, "there is no curl");
     }
     has_curl
-}
-
-fn enrolled() -> (Home, Daemon) {
-    let home = Home::new(&["acme"]);
-    let daemon = home.start();
-    home.enrol("acme");
-    home.await_issued("acme", 1);
-    (home, daemon)
 }
 
 fn enrolled_plainly() -> (Home, Daemon) {

@@ -1,12 +1,12 @@
 //! The forms in which a token leaves the command, and what is done with one: `get`, `exec`, `api`.
 
 use procurify_sandbox::Knobs;
-use procurify_token_tests::{Daemon, Home, skipped};
+use procurify_token_tests::{Home, skipped};
 use serde_json::Value;
 
 #[test]
 fn a_token_is_printed_in_the_form_that_its_reader_wants() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let token = home.command(["get", "acme"]).run().succeeds();
     assert_eq!(token.stdout.lines().count(), 1);
     assert!(token.line().starts_with("eyJ") && token.stderr.is_empty());
@@ -25,7 +25,7 @@ fn a_token_is_printed_in_the_form_that_its_reader_wants() {
 
 #[test]
 fn a_shell_evaluates_what_env_prints() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let script = r#"eval "$(procurify-token get acme --env)"; echo "$PROCURIFY_DOMAIN $PROCURIFY_BASE_URL"; sh -c 'echo $PROCURIFY_TOKEN'"#;
     let printed = home.shell(script).run().succeeds().stdout;
     let token = home.command(["get", "acme"]).run().succeeds().stdout;
@@ -34,7 +34,7 @@ fn a_shell_evaluates_what_env_prints() {
 
 #[test]
 fn curl_takes_both_forms_that_are_made_for_it() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     if home.shell("command -v curl").run().code != Some(0) {
         return skipped("curl_takes_both_forms_that_are_made_for_it", "there is no curl");
     }
@@ -53,7 +53,7 @@ fn curl_takes_both_forms_that_are_made_for_it() {
 
 #[test]
 fn exec_hands_the_token_over_and_its_exit_code_on() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let token = home.command(["get", "acme"]).run().succeeds().stdout;
     let script = r#"echo "$PROCURIFY_TOKEN"; echo "$PROCURIFY_DOMAIN $PROCURIFY_BASE_URL $1" >&2; exit 42"#;
     let typed = home.command(["exec", "acme", "--", "sh", "-c", script, "sh", "--json"]).run().ends_with(42);
@@ -68,7 +68,7 @@ fn exec_hands_the_token_over_and_its_exit_code_on() {
 
 #[test]
 fn api_calls_with_both_headers_and_walks_both_kinds_of_pages() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let vendors = home.command(["api", "acme", "/api/v3/vendors/"]).run().succeeds().json();
     assert!(vendors["data"].is_array());
     for (path, members) in [("/api/v3/vendors/", "data"), ("/api/v2/vendors/", "results")] {
@@ -95,7 +95,7 @@ fn api_calls_with_both_headers_and_walks_both_kinds_of_pages() {
 
 #[test]
 fn a_token_that_the_api_refuses_is_replaced_once_and_the_call_repeated() {
-    let (home, _daemon) = enrolled();
+    let (home, _daemon) = Home::enrolled();
     let before = home.command(["get", "acme"]).run().succeeds().stdout;
     home.sandbox().revoke("acme").unwrap();
     home.command(["api", "acme", "/api/v3/users/me/"])
@@ -106,12 +106,4 @@ fn a_token_that_the_api_refuses_is_replaced_once_and_the_call_repeated() {
     assert_eq!(statuses.collect::<Vec<_>>(), [Some(401), Some(200)]);
     assert_eq!(home.sandbox().ledger().issued("acme"), 2);
     assert_ne!(home.command(["get", "acme"]).run().succeeds().stdout, before);
-}
-
-fn enrolled() -> (Home, Daemon) {
-    let home = Home::new(&["acme"]);
-    let daemon = home.start();
-    home.enrol("acme");
-    home.await_issued("acme", 1);
-    (home, daemon)
 }
