@@ -27,8 +27,8 @@ fn a_key_in_the_keychain_opens_the_vault_without_a_person() {
     home.command(["slot", "add", "keychain"]).run().succeeds();
     home.command(["slot", "add", "keychain"]).run().fails_with(12).saying(&["a slot for a keychain already"]);
     fs::remove_file(home.config_folder().join("vault.key")).unwrap();
-    let status = home.command(["status"]).run().succeeds();
-    assert!(status.stdout.contains("sandbox:         full"), "{}", status.stdout);
+    let status = home.command(["status", "--json"]).run().succeeds().json();
+    assert_eq!(status["daemon"]["sandbox"], "full", "{status:#}");
     assert!(daemon.stop().success());
 
     let daemon = session.daemon(&home);
