@@ -169,6 +169,56 @@ fn where_it_could_not_be_stored_the_dialog_should_stay_open() {
 }
 
 #[test]
+fn a_daemon_that_goes_meanwhile_costs_nothing_that_was_typed() {
+    let home = Home::new(&["acme"]);
+    let daemon = home.start();
+    home.init();
+    let mut terminal = add(&home, &["acme"]);
+    terminal
+        .shows("empty): ")
+        .types("\r")
+        .shows("Client id: ")
+        .types("sandbox-acme\r")
+        .shows("Client secret: ");
+    daemon.kill9();
+    terminal.types(&format!("{SECRET}\r")).shows("acme is stored durably");
+    ended(&mut terminal, 0);
+    home.command(["get", "acme"]).run().succeeds();
+}
+
+#[test]
+fn what_was_typed_is_kept_until_it_can_be_stored() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.init();
+    let mut terminal = add(&home, &["acme"]);
+    terminal
+        .shows("empty): ")
+        .types("\r")
+        .shows("Client id: ")
+        .types("sandbox-acme\r")
+        .shows("Client secret: ");
+    home.command(["lock"]).run().succeeds();
+    terminal
+        .types(&format!("{SECRET}\r"))
+        .shows("acme is not known to be stored: ")
+        .shows("procurify-token unlock");
+    terminal.shows("Enter tries again, Ctrl-C gives up. ").types("\r").shows("gives up. ");
+    home.command(["unlock"]).run().succeeds();
+    terminal.types("\r").shows("acme is stored durably");
+    ended(&mut terminal, 0);
+    home.command(["get", "acme"]).run().succeeds();
+
+    let mut terminal = Terminal::open(&home, &["rotate", "acme"], (80, 24), &[]);
+    terminal.shows("Client id: ");
+    home.command(["lock"]).run().succeeds();
+    terminal.types(&pasted(PAGE)).shows("gives up. ").types("\x03");
+    let screen = ended(&mut terminal, 130);
+    let said = "the new pair of acme is not known to be stored, so do not close the dialog";
+    assert!(screen.text.contains(said), "{}", screen.text);
+}
+
+#[test]
 fn where_nobody_can_be_asked_it_is_said_what_is_missing() {
     let home = Home::new(&["acme"]);
     let started = |words: &[&str], stdin: &str| {

@@ -34,6 +34,7 @@ mod service;
 mod slot;
 mod status;
 mod stop;
+mod storing;
 mod unlock;
 mod watch;
 
@@ -90,6 +91,14 @@ pub(crate) fn run(line: CommandLine) -> Result<(), Failure> {
 /// Asks for something that is answered by "done".
 fn done(client: &mut Client, request: &Request) -> Result<(), Failure> {
     match client.request(request, PATIENCE)? {
+        Answer::Done => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The same of whichever daemon is there by now.
+fn done_by(daemon: &mut Connection<'_>, request: &Request) -> Result<(), Failure> {
+    match daemon.ask(PATIENCE, |client, left| client.request(request, left))? {
         Answer::Done => Ok(()),
         other => Err(unexpected(&other)),
     }

@@ -31,6 +31,11 @@ pub(crate) fn must_not_be_asked_for(
     .hint("give them by --client-id ID and --secret-stdin or --secret-file PATH"))
 }
 
+/// Whether somebody is there who is asked for one of the halves.
+pub(crate) fn is_asked_for(client_id: Option<&ClientId>, secret: &SecretArgs) -> bool {
+    terminal::is_interactive() && (client_id.is_none() || !secret.is_given())
+}
+
 /// The two halves, from where the options say, or asked for.
 pub(crate) fn given_or_asked(
     questions: Option<&mut Questions>,

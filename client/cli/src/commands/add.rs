@@ -11,7 +11,7 @@ use procurify_token_protocol::{
 };
 use serde_json::Value;
 
-use super::{done, init, refused, token_json};
+use super::{PATIENCE, done_by, init, refused, storing, token_json};
 use crate::args::AddArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -28,25 +28,27 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     ready_for(&mut client, &status, &name)?;
 
     // All is asked before anything is made: whoever breaks it off has nothing to clear away.
-    let is_first = status.vault == VaultState::Missing;
-    let no_vault = if is_first { ", and no vault was made" } else { "" };
+    let no_vault = if status.vault == VaultState::Missing { ", and no vault was made" } else { "" };
     let again = format!("procurify-token add {name} begins anew");
     interrupt::so_far(format!("nothing was stored{no_vault}"), &again);
-    let (no_try, is_json) = (args.no_try, args.json);
+    let (no_try, is_json, was_typed) = (args.no_try, args.json, asks(&args));
     let credential = credential(&mut questions, args, name.clone(), addresses)?;
     let base_url = credential.base_url.clone();
     drop(questions);
 
-    let mut made = Value::Null;
-    if is_first {
-        interrupt::so_far("a vault was just being made; nothing is in it", &again);
-        made = init::make_first(&mut client, is_json)
-            .map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?;
-    }
+    let (mut is_first, mut made) = (false, Value::Null);
+    let request = Request::Add(Box::new(credential));
     let look = format!("procurify-token status {name}");
-    interrupt::so_far(format!("{name} was just being stored"), format!("{look} says whether it is"));
-    done(&mut client, &Request::Add(Box::new(credential)))
-        .map_err(|failure| failure.while_doing(&keep_the_dialog(&name)))?;
+    storing::stored(name.as_str(), &look, was_typed, || {
+        // Whoever has typed for some minutes may have outlived the daemon, and its vault.
+        if client.ask(PATIENCE, |client, _| client.status())?.vault == VaultState::Missing {
+            interrupt::so_far("a vault was just being made; nothing is in it", &again);
+            made = init::make_first(&mut client, is_json)?;
+            is_first = true;
+        }
+        interrupt::so_far(format!("{name} was just being stored"), format!("{look} says whether it is"));
+        done_by(&mut client, &request)
+    })?;
     interrupt::so_far(format!("{name} is stored durably, and is tried in the background"), &look);
     if is_json {
         let grant = if no_try { None } else { Some(tried(&mut client, &name)?) };
@@ -66,11 +68,6 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
         init::offer_recovery_code(&mut client, &format!("{name} is stored durably"))?;
     }
     what_next(&name, &base_url)
-}
-
-/// What shows a secret only once should go on showing it.
-fn keep_the_dialog(name: &CredentialName) -> String {
-    format!("do not close the dialog in Procurify yet, {name} is not known to be stored")
 }
 
 /// The name that was given or is asked for, and the questions, where there are any.
@@ -93,7 +90,7 @@ fn named(args: &AddArgs) -> Result<(CredentialName, Option<Questions>), Failure>
 }
 
 fn asks(args: &AddArgs) -> bool {
-    terminal::is_interactive() && (args.client_id.is_none() || !args.secret.is_given())
+    pair::is_asked_for(args.client_id.as_ref(), &args.secret)
 }
 
 fn addresses(args: &AddArgs, name: &CredentialName) -> Result<(BaseUrl, TokenUrl), Failure> {

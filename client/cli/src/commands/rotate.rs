@@ -7,7 +7,7 @@ use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, CredentialName, RefusalCode, Request};
 use serde_json::Value;
 
-use super::{done, refused, token_json, unexpected};
+use super::{done, done_by, refused, storing, token_json, unexpected};
 use crate::args::{RotateArgs, RotateStep};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -31,17 +31,19 @@ pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
         .hint(next_steps(&name)));
     }
     pair::must_not_be_asked_for(client_id.as_ref(), &secret)?;
+    let was_typed = pair::is_asked_for(client_id.as_ref(), &secret);
     let mut questions = Questions::about(name.domain());
     let (client_id, client_secret) = pair::given_or_asked(Some(&mut questions), client_id, &secret)?;
     drop(questions);
-    interrupt::so_far(
-        format!("{name} uses the old pair, unless the new one was just being put in its place"),
-        format!("procurify-token status {name} says which pairs there are"),
-    );
-    done(
-        &mut client,
-        &Request::Stage { name: name.clone(), client_id, client_secret, replace: step.replace },
-    )?;
+    let request = Request::Stage { name: name.clone(), client_id, client_secret, replace: step.replace };
+    let look = format!("procurify-token status {name}");
+    storing::stored(&format!("the new pair of {name}"), &look, was_typed, || {
+        interrupt::so_far(
+            format!("{name} uses the old pair, unless the new one was just being put in its place"),
+            format!("{look} says which pairs there are"),
+        );
+        done_by(&mut client, &request)
+    })?;
     if !form.json {
         say::line("The new pair is stored durably. Trying it ...")?;
     }
