@@ -43,8 +43,8 @@ pub(super) struct Facts {
     pub(super) sealed_key: SealedKey,
     pub(super) has_key_file: bool,
     pub(super) can_seal: bool,
-    /// Whether the sealed key keeps the service from starting: it was sealed for another machine, TPM or firmware.
-    pub(super) sealed_key_is_foreign: bool,
+    /// Why systemd cannot open the sealed key, where that keeps the service from starting.
+    pub(super) key_stays_sealed: Option<StaysSealed>,
     /// Whether this user's services run on when he has logged out.
     pub(super) lingers: bool,
 }
@@ -73,6 +73,23 @@ impl SealedKey {
             Ok(false) => Self::Missing,
             Err(_) => Self::Hidden,
         }
+    }
+}
+
+/// Why systemd cannot open what was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StaysSealed {
+    /// It was sealed for another machine, TPM or firmware.
+    Foreign,
+    /// The TPM counts each power cut as a guess that somebody has hidden, and after some of them answers nobody for a while (TPM 2.0
+    /// Library, Part 1, "Dictionary Attack Protection").
+    TpmLocked,
+}
+
+impl StaysSealed {
+    /// By what systemd-creds complains of. The words are of `tpm2-util.c` from 251 on, and of tpm2-tss before.
+    fn told_by(complaint: &str) -> Self {
+        if complaint.contains("lockout mode") { Self::TpmLocked } else { Self::Foreign }
     }
 }
 
@@ -140,10 +157,9 @@ impl Facts {
         Ok(Self {
             manager,
             is_root,
-            sealed_key_is_foreign: whose == Whose::System
-                && is_root
-                && service.does_not_come_up()
-                && is_foreign(),
+            key_stays_sealed: (whose == Whose::System && is_root && service.does_not_come_up())
+                .then(stays_sealed)
+                .flatten(),
             changeable_by_others: changeable_by_others(&daemon),
             daemon,
             packaged: packaged(whose),
@@ -257,12 +273,15 @@ fn can_seal() -> bool {
     number.is_some_and(|number| number >= 252)
 }
 
-/// Whether the sealed key is there, and systemd cannot open it here. The key goes nowhere.
-fn is_foreign() -> bool {
+/// Why systemd cannot open the sealed key, if it is there and cannot be opened. The key goes nowhere.
+fn stays_sealed() -> Option<StaysSealed> {
+    if !Path::new(SEALED).exists() || !can_seal() {
+        return None;
+    }
     let mut command = Command::new("systemd-creds");
     command.args(["decrypt", &format!("--name={CREDENTIAL}"), SEALED, "-"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Path::new(SEALED).exists() && can_seal() && command.status().is_ok_and(|status| !status.success())
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output().ok()?;
+    (!output.status.success()).then(|| StaysSealed::told_by(&String::from_utf8_lossy(&output.stderr)))
 }
 
 pub(super) const SEALED: &str = "/etc/credstore.encrypted/procurify-token.vault-key";
@@ -284,6 +303,16 @@ mod tests {
         assert!(state.is_active() && state.is_enabled());
         assert_eq!((state.pid, state.status.as_str()), (42, "1 credential, healthy: a=b"));
         assert_eq!(State::parse(""), State::default());
+    }
+
+    #[test]
+    fn a_tpm_that_is_locked_is_told_from_another_one() {
+        // As systemd-creds 252 complains.
+        let locked = "ERROR:esys:src/tss2-esys/api/Esys_Load.c:112:Esys_Load() Esys Finish ErrorCode (0x00000921) \n\
+                      TPM2 device is in dictionary attack lockout mode.\n";
+        assert_eq!(StaysSealed::told_by(locked), StaysSealed::TpmLocked);
+        let foreign = "Failed to decrypt secret: Object is remote\n";
+        assert_eq!(StaysSealed::told_by(foreign), StaysSealed::Foreign);
     }
 
     #[test]

@@ -221,7 +221,7 @@ mod tests {
             sealed_key: SealedKey::Missing,
             has_key_file: false,
             can_seal: true,
-            sealed_key_is_foreign: false,
+            key_stays_sealed: None,
             lingers: false,
         }
     }

@@ -10,7 +10,7 @@ use procurify_token_protocol::endpoint::{self, Platform};
 use serde_json::json;
 
 use super::Whose;
-use super::facts::{self, Facts, Manager};
+use super::facts::{self, Facts, Manager, StaysSealed};
 use super::plan;
 use super::step::Step;
 use super::units;
@@ -68,9 +68,9 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
         )])?;
     } else {
         let or = |text: &str, otherwise: &str| if text.is_empty() { otherwise } else { text }.to_owned();
-        let running = match (service.active.as_str(), service.pid) {
-            ("active" | "reloading", pid) => format!("yes, pid {pid}, since {}", service.since),
-            _ if facts.sealed_key_is_foreign => format!("no: {FOREIGN}"),
+        let running = match (service.active.as_str(), facts.key_stays_sealed) {
+            ("active" | "reloading", _) => format!("yes, pid {}, since {}", service.pid, service.since),
+            (_, Some(why)) => format!("no: {}", unopened(why)),
             ("activating", _) => "it is starting".to_owned(),
             ("failed", _) => format!("no, it has failed ({})", service.result),
             _ if socket.is_active() => "no; the next caller has it started".to_owned(),
@@ -86,16 +86,16 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
             ("what to type", next.clone()),
         ])?;
     }
-    if service.is_active() && !facts.sealed_key_is_foreign {
+    if service.is_active() && facts.key_stays_sealed.is_none() {
         return Ok(());
     }
-    let message = match &facts.stray {
-        _ if facts.sealed_key_is_foreign => format!("the service does not run: {FOREIGN}"),
-        Some((socket, pid)) => format!(
+    let message = match (&facts.stray, facts.key_stays_sealed) {
+        (_, Some(why)) => format!("the service does not run: {}", unopened(why)),
+        (Some((socket, pid)), None) => format!(
             "the service does not run; another daemon (pid {pid}) answers at {}",
             text::one_line(&socket.display().to_string())
         ),
-        None => "the service does not run".to_owned(),
+        (None, None) => "the service does not run".to_owned(),
     };
     Err(Failure::new(ExitCode::NoDaemon, message).hint(next))
 }
@@ -158,13 +158,13 @@ fn next(facts: &Facts) -> String {
     let is_installed = !service.file.is_empty() || facts.packaged.is_some();
     let is_ours = |there: &Option<String>| there.as_deref().is_some_and(units::is_ours);
     let shadows = facts.packaged.is_some() && facts.there.iter().any(is_ours);
-    match (facts.manager, service.active.as_str()) {
-        (Manager::NotSystemd, _) => "procurify-token list starts a daemon without a service".to_owned(),
-        (Manager::NoneForUser, _) => format!("sudo loginctl enable-linger {}", facts.user),
+    match (facts.manager, service.active.as_str(), facts.key_stays_sealed) {
+        (Manager::NotSystemd, ..) => "procurify-token list starts a daemon without a service".to_owned(),
+        (Manager::NoneForUser, ..) => format!("sudo loginctl enable-linger {}", facts.user),
         _ if !is_installed || shadows => format!("{sudo}procurify-token service install {}", whose.option()),
-        _ if facts.sealed_key_is_foreign => away_with_the_key(),
-        (_, "failed" | "activating") => journal(*whose).to_owned(),
-        (_, "active" | "reloading") => {
+        (_, _, Some(why)) => when_unopened(why),
+        (_, "failed" | "activating", _) => journal(*whose).to_owned(),
+        (_, "active" | "reloading", _) => {
             format!("{sudo}{}", for_vault(vault(*whose), &service.status))
         }
         _ if !service.is_enabled() => format!("{sudo}procurify-token service install {}", whose.option()),
@@ -184,12 +184,26 @@ fn for_vault(vault: Option<VaultState>, said: &str) -> &'static str {
     }
 }
 
-/// Without the file the service starts, locked. Then somebody with the recovery code opens it, and has a key sealed anew.
-fn away_with_the_key() -> String {
+fn unopened(why: StaysSealed) -> &'static str {
+    match why {
+        StaysSealed::Foreign => {
+            "systemd cannot open the vault's sealed key here: it was sealed for another machine, TPM or firmware"
+        }
+        StaysSealed::TpmLocked => {
+            "the TPM opens nothing for now, as after several power cuts; the service starts by itself once it does"
+        }
+    }
+}
+
+fn when_unopened(why: StaysSealed) -> String {
     let sealed = facts::SEALED;
-    format!(
-        "sudo mv {sealed} {sealed}.foreign && sudo systemctl restart procurify-tokend && sudo procurify-token unlock"
-    )
+    match why {
+        // Without the file the service starts, locked. Then somebody with the recovery code opens it, and has a key sealed anew.
+        StaysSealed::Foreign => format!(
+            "sudo mv {sealed} {sealed}.foreign && sudo systemctl restart procurify-tokend && sudo procurify-token unlock"
+        ),
+        StaysSealed::TpmLocked => "sudo tpm2_dictionarylockout --clear-lockout".to_owned(),
+    }
 }
 
 fn vault(whose: Whose) -> Option<VaultState> {
@@ -203,8 +217,6 @@ fn vault(whose: Whose) -> Option<VaultState> {
     })
 }
 
-const FOREIGN: &str =
-    "systemd cannot open the vault's sealed key here: it was sealed for another machine, TPM or firmware";
 const PATIENCE: Duration = Duration::from_secs(10);
 const INIT: &str = "procurify-token init";
 const INIT_SEALED: &str = "procurify-token init --slot credential";
