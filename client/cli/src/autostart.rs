@@ -2,7 +2,7 @@
 //!
 //! Does not decide whether one should be started.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
@@ -31,8 +31,17 @@ impl Starter {
         Ok(Self { log: folder.join("tokend.log"), _lock: lock })
     }
 
+    /// Puts a log that has grown long aside, in the place of the one that was put aside before.
+    fn turn_log(&self) {
+        if self.log.metadata().is_ok_and(|metadata| metadata.len() > LONG_LOG) {
+            // It only grows longer where it cannot be.
+            let _ = fs::rename(&self.log, self.log.with_extension("log.1"));
+        }
+    }
+
     /// Starts a daemon and waits, at most [`PATIENCE`], until it answers on its socket.
     pub(crate) fn start(&self, socket: Option<&Path>) -> Result<(), Failure> {
+        self.turn_log();
         let log = system::append_private(&self.log).map_err(|error| unusable(&self.log, &error))?;
         let written_before = log.metadata().map_or(0, |metadata| metadata.len());
         let us = std::env::current_exe().map_err(|error| no_start(&error))?;
@@ -160,6 +169,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 const LINES_SHOWN: usize = 8;
 const MOST_OF_LOG: u64 = 256 * 1024;
+/// Years of a quiet daemon, or some days of one that cannot reach anything.
+const LONG_LOG: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +180,7 @@ mod tests {
     fn only_what_this_start_wrote_is_shown_and_only_its_end() {
         let log = tempfile::NamedTempFile::new().unwrap();
         let lines = (1..=9).map(|n| format!("line {n}\n")).collect::<Vec<_>>().concat();
-        std::fs::write(log.path(), format!("old\n{lines}\n")).unwrap();
+        fs::write(log.path(), format!("old\n{lines}\n")).unwrap();
         assert_eq!(
             last_lines(log.path(), 4),
             "  line 2\n  line 3\n  line 4\n  line 5\n  line 6\n  line 7\n  line 8\n  line 9"

@@ -14,7 +14,7 @@ pub(crate) struct ApiArgs {
     /// The path below the base URL, with its query
     pub(crate) path: String,
     /// The method [default: GET, or POST with a body]
-    #[arg(short = 'X', long, value_name = "METHOD")]
+    #[arg(short = 'X', long, value_name = "METHOD", value_parser = method)]
     pub(crate) method: Option<http::Method>,
     /// The JSON to send; @FILE reads a file, @- stdin
     #[arg(short, long, value_name = "DATA")]
@@ -29,6 +29,11 @@ pub(crate) struct ApiArgs {
     pub(crate) include: bool,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
+}
+
+/// Methods are told apart by case (RFC 9110, section 9.1), and those of Procurify are all in capitals.
+fn method(text: &str) -> Result<http::Method, http::method::InvalidMethod> {
+    text.to_ascii_uppercase().parse()
 }
 
 /// The members of a JSON object, one by one.

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct KeepArgs {
     /// Write it into this file instead, whole or not at all
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = PathBufValueParser::new().try_map(a_file))]
     pub(crate) file: Option<PathBuf>,
     /// Who may read the file [default: 0600]
     #[arg(long, value_name = "MODE", requires = "file")]
@@ -24,6 +25,16 @@ pub(crate) struct KeepArgs {
     /// How long that may take [default: 30s]
     #[arg(long, value_name = "TIME", requires = "on_change", value_parser = humantime::parse_duration)]
     pub(crate) on_change_timeout: Option<Duration>,
+}
+
+/// What ends as a folder does would be written beside the folder that was meant.
+fn a_file(path: PathBuf) -> Result<PathBuf, &'static str> {
+    match path.as_os_str().as_encoded_bytes() {
+        [.., last] if std::path::is_separator(char::from(*last)) => {
+            Err("this is a folder: name the file in it")
+        }
+        _ => Ok(path),
+    }
 }
 
 /// The mode of a file with a token in it: for its owner, and a group at most.
@@ -65,6 +76,12 @@ impl FromStr for FileMode {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[test]
+    fn a_folder_is_no_file() {
+        assert!(a_file("token".into()).is_ok() && a_file("folder/token".into()).is_ok());
+        assert!(a_file("folder/".into()).is_err() && a_file("/".into()).is_err());
+    }
 
     #[rstest]
     #[case("0600", Some(0o600))]

@@ -136,18 +136,24 @@ fn status(job: &Job, as_json: bool) -> Result<(), Failure> {
         Whose::System => ("system", "for the machine"),
     };
     if as_json {
-        return report::print_json(&[(
+        report::print_json(&[(
             "service",
             json!({ "whose": whose, "installed": is_installed, "unit": plist, "enabled": is_loaded, "next": next }),
-        )]);
+        )])?;
+    } else {
+        let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
+        table::facts(&[
+            ("service", words.to_owned()),
+            ("installed", if is_installed { plist } else { yes(false) }),
+            ("loaded", yes(is_loaded)),
+            ("what to type", next.clone()),
+        ])?;
     }
-    let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
-    table::facts(&[
-        ("service", words.to_owned()),
-        ("installed", if is_installed { plist } else { yes(false) }),
-        ("loaded", yes(is_loaded)),
-        ("what to type", next),
-    ])
+    if is_loaded {
+        Ok(())
+    } else {
+        Err(Failure::new(ExitCode::NoDaemon, "the service is not loaded").hint(next))
+    }
 }
 
 fn take(steps: &[Step], dry_run: bool) -> Result<(), Failure> {
