@@ -1,27 +1,18 @@
 //! The client for programs on tokio: many requests at once over one connection.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use procurify_token_protocol::endpoint::Endpoint;
 use procurify_token_protocol::{
     Answer, CredentialName, CredentialStatus, DaemonStatus, Fingerprint, Request, Watched,
 };
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex, oneshot};
-use tokio::time::timeout_at;
-use zeroize::Zeroizing;
 
 use crate::answers::{self, Listing, POLL, Watcher};
-use crate::call::{self, Setback};
-use crate::conversation::{self, Call};
 use crate::deadline::Deadline;
-use crate::dial::{AsyncStream, dial};
-use crate::door::{self, Knock, Search, Step};
 use crate::error::Error;
-use crate::options::{Options, Patience, TokenOptions};
+use crate::line::{Line, now};
+use crate::options::{Options, TokenOptions};
 use crate::token::Token;
 use crate::tokens::Tokens;
 
@@ -42,16 +33,6 @@ struct Inner {
     deadline: Duration,
     /// `None` where the daemon is to be asked each time.
     tokens: Option<Tokens>,
-}
-
-/// The connection, and how it is made anew.
-#[derive(Debug)]
-pub(crate) struct Line {
-    endpoint: Endpoint,
-    /// How long a daemon that is gone is waited for.
-    pub(crate) patience: Patience,
-    /// Locked for as long as somebody connects, so that nobody else does.
-    calls: Mutex<UnboundedSender<Call>>,
 }
 
 /// Somebody who watches a credential; made by [`Client::watch`].
@@ -89,11 +70,9 @@ impl Client {
     /// Outside of a tokio runtime with I/O and time enabled.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
         let candidates = options.candidates();
-        let deadline = Deadline::new(now(), options.connect_timeout);
-        let (endpoint, calls) = converse(Search::first(&candidates), deadline).await?;
-        let (endpoint, calls) = (endpoint.clone(), Mutex::new(calls));
-        let Options { deadline, patience, is_cached, .. } = *options;
-        let line = Arc::new(Line { endpoint, patience, calls });
+        let Options { deadline, patience, is_cached, connect_timeout, .. } = *options;
+        let deadline_of_connect = Deadline::new(now(), connect_timeout);
+        let line = Arc::new(Line::connect(&candidates, deadline_of_connect, patience).await?);
         let tokens = is_cached.then(|| Tokens::new(Arc::clone(&line)));
         Ok(Self(Arc::new(Inner { line, deadline, tokens })))
     }
@@ -206,99 +185,4 @@ impl Client {
         let line = &self.0.line;
         line.call(request, deadline, line.patience).await
     }
-}
-
-impl Line {
-    pub(crate) async fn call(
-        &self,
-        request: &Request,
-        deadline: Deadline,
-        patience: Patience,
-    ) -> Result<Answer, Error> {
-        let mut attempts = call::Attempts::default();
-        loop {
-            let attempt = self.attempt(request, deadline, patience).await?;
-            match attempts.settle(request, attempt, deadline.left(now())) {
-                call::Verdict::Over(outcome) => return outcome,
-                call::Verdict::Again(pause) => tokio::time::sleep(pause).await,
-            }
-        }
-    }
-
-    /// One attempt over the connection that there is; none where it has ended, or somebody makes another one.
-    pub(crate) async fn ask_here(&self, request: &Request, limit: Duration) -> Result<Answer, Setback> {
-        let gone = || Setback::Undelivered(io::ErrorKind::NotConnected);
-        let calls = self.calls.try_lock().map_err(|_| gone())?.clone();
-        let deadline = Deadline::new(now(), limit);
-        let frame = call::frame(call::WHOLE_CONNECTION, request, limit).map_err(|_| gone())?;
-        exchange(&calls, frame, deadline).await
-    }
-
-    async fn attempt(
-        &self,
-        request: &Request,
-        deadline: Deadline,
-        patience: Patience,
-    ) -> Result<Result<Answer, Setback>, Error> {
-        let calls = self.open(deadline, patience).await?;
-        let frame = call::frame(call::WHOLE_CONNECTION, request, deadline.left(now()))?;
-        Ok(exchange(&calls, frame, deadline).await)
-    }
-
-    /// The connection, made anew where it has ended.
-    async fn open(&self, deadline: Deadline, patience: Patience) -> Result<UnboundedSender<Call>, Error> {
-        let within_grace = deadline.with_grace().at();
-        let mut calls = timeout_at(within_grace, self.calls.lock()).await.map_err(|_| Error::Deadline)?;
-        if calls.is_closed() {
-            *calls = converse(Search::again(&self.endpoint, patience.get()), deadline).await?.1;
-        }
-        Ok(calls.clone())
-    }
-}
-
-async fn exchange(
-    calls: &UnboundedSender<Call>,
-    frame: Zeroizing<Vec<u8>>,
-    deadline: Deadline,
-) -> Result<Answer, Setback> {
-    let (reply, outcome) = oneshot::channel();
-    if calls.send(Call { frame, reply }).is_err() {
-        return Err(Setback::Undelivered(io::ErrorKind::BrokenPipe));
-    }
-    match timeout_at(deadline.with_grace().at(), outcome).await {
-        Ok(Ok(outcome)) => outcome,
-        // The task of the connection is gone, with its runtime.
-        Ok(Err(_)) => Err(Setback::Severed { kind: io::ErrorKind::BrokenPipe, mid_answer: false }),
-        Err(_) => Err(Setback::Deadline),
-    }
-}
-
-async fn converse(
-    mut search: Search<'_>,
-    deadline: Deadline,
-) -> Result<(&Endpoint, UnboundedSender<Call>), Error> {
-    loop {
-        match search.step(deadline.left(now())) {
-            Step::Knock(endpoint) => match knock(endpoint, deadline).await? {
-                Knock::Open(stream) => return Ok((endpoint, conversation::start(stream))),
-                Knock::Crowded => search.crowded(),
-                Knock::Absent => {}
-            },
-            Step::Pause(pause) => tokio::time::sleep(pause).await,
-            Step::GiveUp(error) => return Err(error),
-        }
-    }
-}
-
-/// Looks at a handful of folders without leaving the thread: they are local, and it takes microseconds.
-async fn knock(endpoint: &Endpoint, deadline: Deadline) -> Result<Knock<AsyncStream>, Error> {
-    let Some(place) = door::look(endpoint)? else { return Ok(Knock::Absent) };
-    let within_grace = deadline.with_grace().at();
-    let connected = timeout_at(within_grace, dial(&place.socket)).await.map_err(|_| Error::Deadline)?;
-    door::enter(endpoint, &place, connected)
-}
-
-/// The runtime's clock, which a test may stop.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

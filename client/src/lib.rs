@@ -32,6 +32,8 @@ mod door;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "async")]
+mod line;
 mod options;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -16,10 +16,10 @@ use tokio::time::timeout_at;
 use crate::answers::{self, POLL, Watcher};
 use crate::cache::Cache;
 use crate::call::Setback;
-use crate::client::Line;
 use crate::clock::{Moment, Now};
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::line::Line;
 use crate::options::Patience;
 use crate::token::Token;
 
@@ -125,7 +125,7 @@ impl Tokens {
             }
         }
         let news = self.cache.read().news(name);
-        let left = deadline.left(crate::client::now());
+        let left = deadline.left(crate::line::now());
         let get = Request::Get { name: name.clone(), min_ttl, deadline: left };
         let grant = self.line.call(&get, deadline, patience).await.and_then(answers::token)?;
         Ok(self.cache.write().learned(name, grant, news, Now::read()))

@@ -24,6 +24,7 @@ mod key;
 mod list;
 mod live;
 mod lock;
+mod obtain;
 mod pages;
 mod printing;
 mod refresh;

@@ -14,6 +14,7 @@ mod clock;
 mod commands;
 mod connect;
 mod demo;
+mod dialog;
 #[cfg(all(target_os = "linux", target_env = "gnu", not(test)))]
 mod entry;
 mod exit;
@@ -29,6 +30,7 @@ mod report;
 mod say;
 mod screen;
 mod secret_input;
+mod state;
 mod supervised;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use procurify_token_protocol::{Activity, CredentialStatus};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::report::{state, valid_token};
-use crate::table::{NARROW, cut, folded};
+use crate::state::{state, valid_token};
+use crate::table::{NARROW, cut};
 use crate::{text, when};
 
 /// What the terminal can show.
@@ -229,7 +229,7 @@ fn stacked(rows: &[Row], look: Look) -> Vec<String> {
             lines.push(format!("  next request {}", row.next));
         }
         if !row.description.is_empty() {
-            let folded = folded(&row.description, look.width.saturating_sub(2));
+            let folded = text::folded(&row.description, look.width.saturating_sub(2));
             lines.extend(folded.into_iter().map(|line| format!("  {line}")));
         }
     }
@@ -302,7 +302,7 @@ mod tests {
         let token = TokenStatus {
             expires_at: noon + TimeDelta::minutes(left),
             issued_at: noon + TimeDelta::minutes(left) - TimeDelta::hours(24),
-            ..crate::report::tests::status().token.unwrap()
+            ..crate::state::tests::status().token.unwrap()
         };
         CredentialStatus {
             name: name.parse().unwrap(),
@@ -310,7 +310,7 @@ mod tests {
             token: (left != 0).then_some(token),
             activity,
             next_attempt_at: Some(noon + TimeDelta::minutes(95)),
-            ..crate::report::tests::status()
+            ..crate::state::tests::status()
         }
     }
 

@@ -6,10 +6,11 @@ use std::fmt::Display;
 use procurify_token_protocol::{ClientId, ClientSecret, CredentialName, Description, Domain};
 
 use crate::args::SecretArgs;
+use crate::dialog::{Dialog, Shown};
 use crate::exit::{ExitCode, Failure};
 use crate::pasted::Page;
 use crate::secret_input;
-use crate::terminal::{self, Dialog, Shown};
+use crate::terminal;
 
 /// Refuses early what would have to be typed where nobody can, and what is no file.
 pub(crate) fn must_not_be_asked_for(

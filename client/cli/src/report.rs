@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::exit::Failure;
 use crate::overview::{self, Look};
+use crate::state::{state, valid_token};
 use crate::{say, table, terminal, text, when};
 
 /// Prints a report for programs.
@@ -142,7 +143,7 @@ pub(crate) fn credential_lines(
     if let Some(failure) = &status.last_failure {
         let told = failure_lines(failure, now).into_iter();
         lines.extend(told.flat_map(|line| match width {
-            Some(width) => table::folded(&line, width),
+            Some(width) => text::folded(&line, width),
             None => vec![line],
         }));
     }
@@ -164,7 +165,7 @@ pub(crate) fn daemon_facts(status: &DaemonStatus, socket: &str, now: DateTime<Ut
     status.warnings.iter().try_for_each(|warning| {
         let warning = format!("warning: {}", text::one_line(warning));
         match terminal::width() {
-            Some(width) => table::folded(&warning, width).into_iter().try_for_each(say::line),
+            Some(width) => text::folded(&warning, width).into_iter().try_for_each(say::line),
             None => say::line(warning),
         }
     })
@@ -211,25 +212,6 @@ fn sandbox(sandbox: Sandbox) -> &'static str {
         Sandbox::Loosened => "loosened",
         Sandbox::Full => "full",
     }
-}
-
-/// How it is, in words.
-pub(crate) fn state(status: &CredentialStatus, now: DateTime<Utc>) -> &'static str {
-    let is_valid = valid_token(status, now).is_some();
-    match status.activity {
-        Activity::Barred if is_valid => "rejected, token valid",
-        Activity::Barred => "rejected",
-        Activity::BackingOff if is_valid => "failing, token valid",
-        Activity::BackingOff => "failing",
-        Activity::Requesting => "requesting",
-        Activity::Resting if is_valid => "ok",
-        Activity::Resting => "no token",
-    }
-}
-
-/// The token that is held, if it is alive.
-pub(crate) fn valid_token(status: &CredentialStatus, now: DateTime<Utc>) -> Option<&TokenStatus> {
-    status.token.as_ref().filter(|token| token.expires_at > now)
 }
 
 fn activity(activity: Activity) -> &'static str {
@@ -337,43 +319,10 @@ impl<'a> LastFailure<'a> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use crate::state::tests::status;
     use chrono::TimeDelta;
-    use procurify_token_protocol::{FailureCode, Fingerprint};
-
-    pub(crate) fn status() -> CredentialStatus {
-        let base = "https://acme.procurify.com".parse().unwrap();
-        CredentialStatus {
-            name: "acme".parse().unwrap(),
-            description: "nightly".parse().unwrap(),
-            client_id: "id".parse().unwrap(),
-            token_url: procurify_token_protocol::TokenUrl::below(&base),
-            base_url: base,
-            audience: procurify_token_protocol::Audience::default(),
-            body_encoding: BodyEncoding::Json,
-            added_at: DateTime::UNIX_EPOCH,
-            staged: false,
-            previous: true,
-            token: Some(TokenStatus {
-                fingerprint: Fingerprint::from_bytes([1; 8]),
-                issued_at: DateTime::UNIX_EPOCH,
-                expires_at: DateTime::UNIX_EPOCH + TimeDelta::hours(24),
-            }),
-            activity: Activity::Resting,
-            next_attempt_at: None,
-            last_failure: Some(FailureReport {
-                code: FailureCode::THROTTLED,
-                http_status: Some(429),
-                request_id: None,
-                at: DateTime::UNIX_EPOCH,
-                attempts: 1,
-                message: "m".into(),
-                advice: String::new(),
-            }),
-            budget: BudgetStatus { issued_in_hour: 1, per_hour: 6, issued_in_day: 2, per_day: 24 },
-        }
-    }
 
     #[test]
     fn the_json_of_a_credential_is_this() {

@@ -6,7 +6,7 @@ use crossterm::cursor::MoveToColumn;
 use crossterm::terminal::{Clear, ClearType};
 
 use crate::exit::{ExitCode, Failure};
-use crate::{table, terminal, text};
+use crate::{terminal, text};
 
 /// One line on stdout. What was written by others in it must have been through [`text`].
 pub(crate) fn line(line: impl AsRef<str>) -> Result<(), Failure> {
@@ -18,7 +18,7 @@ pub(crate) fn line(line: impl AsRef<str>) -> Result<(), Failure> {
 /// have been through [`text`].
 pub(crate) fn sentence(sentence: impl AsRef<str>) -> Result<(), Failure> {
     match terminal::width() {
-        Some(width) => table::folded(sentence.as_ref(), width).into_iter().try_for_each(line),
+        Some(width) => text::folded(sentence.as_ref(), width).into_iter().try_for_each(line),
         None => line(sentence),
     }
 }

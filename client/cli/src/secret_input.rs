@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::args::SecretArgs;
 use crate::exit::{ExitCode, Failure};
 use crate::pasted::{self, Page};
-use crate::{say, system, terminal};
+use crate::{dialog, say, system, terminal};
 
 /// The client secret on stdin or in a file, and the client id, where both stand there with their labels.
 pub(crate) fn client_secret(from: &SecretArgs) -> Result<(Option<ClientId>, ClientSecret), Failure> {
@@ -48,8 +48,7 @@ pub(crate) fn must_be_readable(from: &SecretArgs) -> Result<(), Failure> {
 /// A new passphrase, typed twice.
 pub(crate) fn new_passphrase() -> Result<Passphrase, Failure> {
     needs_terminal()?;
-    let (first, second) =
-        (terminal::ask_masked("New passphrase: ")?, terminal::ask_masked("The same again: ")?);
+    let (first, second) = (dialog::ask_masked("New passphrase: ")?, dialog::ask_masked("The same again: ")?);
     if is_same(&first, &second) {
         passphrase(first)
     } else {
@@ -60,14 +59,14 @@ pub(crate) fn new_passphrase() -> Result<Passphrase, Failure> {
 /// A passphrase that a vault has, typed.
 pub(crate) fn known_passphrase(question: &str) -> Result<UnlockWith, Failure> {
     needs_terminal()?;
-    passphrase(terminal::ask_masked(question)?).map(UnlockWith::Passphrase)
+    passphrase(dialog::ask_masked(question)?).map(UnlockWith::Passphrase)
 }
 
 /// A recovery code, typed. One that is mistyped is asked for again.
 pub(crate) fn known_recovery_code() -> Result<UnlockWith, Failure> {
     needs_terminal()?;
     loop {
-        match RecoveryCode::parse(&terminal::ask_masked("Recovery code: ")?) {
+        match RecoveryCode::parse(&dialog::ask_masked("Recovery code: ")?) {
             Ok(code) => return Ok(UnlockWith::RecoveryCode(code)),
             Err(error) => say::note(&format!("{error}. Once more:")),
         }
@@ -78,7 +77,7 @@ pub(crate) fn known_recovery_code() -> Result<UnlockWith, Failure> {
 pub(crate) fn known_key(question: &str) -> Result<UnlockWith, Failure> {
     needs_terminal()?;
     loop {
-        match key(terminal::ask_masked(question)?) {
+        match key(dialog::ask_masked(question)?) {
             Ok(key) => return Ok(key),
             Err(Failure::Told { message, .. }) => say::note(&format!("{message}. Once more:")),
             Err(other) => return Err(other),

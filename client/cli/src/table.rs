@@ -61,33 +61,17 @@ pub(crate) fn fact_lines(facts: &[(&str, String)], width: Option<usize>) -> Vec<
         match width {
             Some(width) if width < NARROW && name.width() + 1 + value.width() > width => {
                 lines.push(name);
-                let below = folded(&value, width.saturating_sub(INDENT.len()));
+                let below = text::folded(&value, width.saturating_sub(INDENT.len()));
                 lines.extend(below.into_iter().map(|line| format!("{INDENT}{line}")));
             }
             Some(width) if width < NARROW => lines.push(format!("{name} {value}")),
             _ => {
                 let room = width.map_or(usize::MAX, |width| width.saturating_sub(widest));
-                for (at, line) in folded(&value, room).into_iter().enumerate() {
+                for (at, line) in text::folded(&value, room).into_iter().enumerate() {
                     let name = if at == 0 { name.as_str() } else { "" };
                     lines.push(format!("{}{line}", padded(name, widest)));
                 }
             }
-        }
-    }
-    lines
-}
-
-/// A text as lines of so many columns, parted between words. A word that is longer has a line of its own.
-pub(crate) fn folded(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.width() + 1 + word.width() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
         }
     }
     lines
@@ -135,14 +119,6 @@ mod tests {
         assert_eq!(cut("日本語", 6), "日本語");
         assert_eq!(cut("日本語", 5), "日本…");
         assert_eq!(cut("日本語", 4), "日…");
-    }
-
-    #[test]
-    fn lines_are_parted_between_words_and_nowhere_else() {
-        assert_eq!(folded("one two three", 7), ["one two", "three"]);
-        assert_eq!(folded("/a/path/that/is/long and more", 8), ["/a/path/that/is/long", "and more"]);
-        assert_eq!(folded("日本 日本 日本", 9), ["日本 日本", "日本"]);
-        assert_eq!(folded("", 9), [""]);
     }
 
     #[test]

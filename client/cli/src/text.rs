@@ -1,9 +1,11 @@
-//! Foreign text made fit for a terminal, and values made fit for a shell.
+//! Foreign text made fit for a terminal, any text for its width, and values for a shell.
 //!
 //! Descriptions, e-mail addresses, error messages and API bodies were written by others: a control character in them
 //! could move the cursor, retitle the window or hide the truth. Here they become visible instead.
 
 use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthStr as _;
 
 /// One line: every control character, line ends included, is shown as its escape.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
@@ -13,6 +15,22 @@ pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
 /// Several lines: line ends stay.
 pub(crate) fn paragraphs(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n')
+}
+
+/// A text as lines of so many columns, parted between words. A word that is longer has a line of its own.
+pub(crate) fn folded(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A word for a POSIX shell, quoted whether or not it needs to be.
@@ -88,6 +106,14 @@ const LONGEST_CHARACTER: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_parted_between_words_and_nowhere_else() {
+        assert_eq!(folded("one two three", 7), ["one two", "three"]);
+        assert_eq!(folded("/a/path/that/is/long and more", 8), ["/a/path/that/is/long", "and more"]);
+        assert_eq!(folded("日本 日本 日本", 9), ["日本 日本", "日本"]);
+        assert_eq!(folded("", 9), [""]);
+    }
     use rstest::rstest;
 
     #[rstest]

@@ -14,7 +14,8 @@ use tracing::{debug, warn};
 
 use super::binding::{BindError, Door, Inherited, bind, has_hung_up, identify, is_gone, process_of};
 use super::places::{Places, Standing};
-use super::session::{Caller, Origin, Service, converse};
+use super::service::Service;
+use super::session::{Caller, Origin, converse};
 use crate::access::{LookAt, Peer};
 use crate::clock::Clock;
 use crate::{explain, os};

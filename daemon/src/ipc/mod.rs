@@ -7,6 +7,7 @@ mod acquaintances;
 mod binding;
 mod listener;
 mod places;
+mod service;
 mod session;
 mod witness;
 
@@ -14,6 +15,7 @@ pub use acquaintances::Acquaintances;
 pub use binding::{BindError, Door, Inherited};
 pub use listener::{Listener, serve};
 pub use places::Places;
+pub use service::Service;
 #[cfg(fuzzing)]
 pub use session::fuzzing;
-pub use session::{Caller, Origin, Service, converse};
+pub use session::{Caller, Origin, converse};

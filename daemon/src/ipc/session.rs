@@ -17,43 +17,20 @@ use procurify_token_protocol::codec::{self, DecodeError};
 use procurify_token_protocol::frame::{self, FrameBuffer, FrameError};
 use procurify_token_protocol::{Answer, CredentialName, MOST_IN_UPLOAD, Refusal, RefusalCode, Request, Verb};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use super::acquaintances::Acquaintances;
 use super::places::Place;
+use super::service::Service;
 use super::witness::{self, Act, Lately};
 use crate::access::{self, Access, LookAt, Peer, Scope};
-use crate::audit::{self, Keep, Noted, Who};
+use crate::audit::{Keep, Noted, Who};
 use crate::clock::Clock;
-use crate::driver::{Handle, Upload};
+use crate::driver::Upload;
 use crate::explain;
-use crate::lookup::{Lookup, Ready};
-use crate::os::{self, Onlooker, Process};
-
-/// What every conversation needs.
-#[derive(Debug)]
-pub struct Service<C> {
-    /// Who may do what, as the configuration was last read.
-    pub access: watch::Receiver<Arc<Access>>,
-    /// Who looks at programs, where any rule names one.
-    pub onlooker: Option<Onlooker>,
-    /// The tokens of this moment.
-    pub lookup: Arc<Lookup>,
-    /// Whoever decides everything else.
-    pub driver: Handle,
-    /// The time.
-    pub clock: C,
-    /// Who may upload: one connection at a time.
-    pub uploads: Arc<Semaphore>,
-    /// True once nothing more is answered.
-    pub stopping: watch::Receiver<bool>,
-    /// Where it is noted who gets and does what.
-    pub audit: audit::Handle,
-    /// Who was here a moment ago.
-    pub acquaintances: Acquaintances,
-}
+use crate::lookup::Ready;
+use crate::os::{self, Process};
 
 /// Talks with one caller until it leaves, errs, or keeps silent for too long.
 pub async fn converse<S, C>(stream: S, caller: Caller, service: Arc<Service<C>>)
@@ -110,16 +87,6 @@ pub struct Caller {
     pub process: Option<Arc<Process>>,
     /// Its place, for as long as the conversation lasts.
     pub place: Option<Place>,
-}
-
-impl<C> Service<C> {
-    fn program_of(&self, peer: &Peer, process: &Arc<Process>) -> Option<PathBuf> {
-        let onlooker = self.onlooker.as_ref()?;
-        if !self.access.borrow().looks_at(peer).program {
-            return None;
-        }
-        onlooker.program_of(process)
-    }
 }
 
 struct Session<S, C> {

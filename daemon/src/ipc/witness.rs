@@ -13,7 +13,7 @@ use procurify_token_protocol::{
     Answer, CredentialName, ExportProof, Fingerprint, NewSlot, Refusal, Request, SlotId, UnlockWith,
 };
 
-use super::session::Service;
+use super::service::Service;
 use crate::audit::{self, Counter, DENIED, Event, Keep, Noted, Who};
 use crate::clock::Clock;
 use crate::lookup::Ready;

@@ -18,9 +18,9 @@ use procurify_token_protocol::{
     Activity, BudgetStatus, CredentialName, Failure, FailureClass, FailureCode, Fingerprint,
 };
 
-use super::lanes::{Lanes, Urgency};
+use super::lanes::Lanes;
 use super::pace::Pace;
-use super::shares::Kind;
+use super::shares::{Kind, Urgency};
 use super::slot::{Doing, Held, History, Invalidated, Slot, Verdict};
 use super::timing::{Moment, Now, Policy};
 use super::waiting::{Refused, Wait, Waiter, Waiting};

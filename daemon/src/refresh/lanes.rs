@@ -13,14 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use procurify_token_protocol::{CredentialName, Domain};
 
-use super::shares::{Kind, Shares};
-
-/// Why a slot wants a request made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Urgency {
-    SomebodyWaits,
-    Routine,
-}
+use super::shares::{Kind, Shares, Urgency};
 
 #[derive(Debug, Default)]
 pub(super) struct Lanes {

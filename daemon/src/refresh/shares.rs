@@ -4,7 +4,12 @@
 //! one stride later. The one that is due first goes first. What may go at all is for the lanes and the pace to say; one
 //! that the pace holds back keeps what it is due, and one that may burst may not run further ahead of it than a second.
 
-use super::lanes::Urgency;
+/// Why a slot wants a request made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    SomebodyWaits,
+    Routine,
+}
 
 /// What kind of request it is: why it is wanted, and whether its domain fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

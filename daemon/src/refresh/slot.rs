@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use procurify_token_protocol::{Activity, Failure, FailureClass, FailureCode, Fingerprint, RefreshMode};
 
 use super::budget::Budget;
-use super::lanes::Urgency;
+use super::shares::Urgency;
 use super::timing::{Moment, Now, Policy, SHORTEST_INTERVAL, Terms};
 use super::waiting::{Refused, Wait, Waiter, Waiting};
 

@@ -14,7 +14,7 @@ use procurify_token_client::TokenGrant;
 use procurify_token_protocol::CredentialName;
 use ureq::Body;
 
-use super::get;
+use super::obtain;
 use super::pages::Pages;
 use super::printing::{print_head, printed};
 use super::{extra_ca, fields};
@@ -64,7 +64,7 @@ struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     fn new(mut daemon: Connection<'a>, name: CredentialName, wishes: TokenArgs) -> Result<Self, Failure> {
-        let grant = get::token(&mut daemon, &name, &wishes)?;
+        let grant = obtain::token(&mut daemon, &name, &wishes)?;
         let extra_ca = extra_ca(&mut daemon, wishes.deadline)?;
         Ok(Self { api: Api::new(&grant.base_url, extra_ca.as_deref())?, daemon, name, wishes, grant })
     }
@@ -98,7 +98,7 @@ impl<'a> Caller<'a> {
         let refused = self.grant.token.fingerprint();
         self.daemon
             .ask(self.wishes.deadline, |client, _| client.invalidate_fingerprint(&self.name, refused))?;
-        self.grant = get::token(&mut self.daemon, &self.name, &self.wishes)
+        self.grant = obtain::token(&mut self.daemon, &self.name, &self.wishes)
             .map_err(|failure| failure.while_doing("the API refused the token, and no other could be had"))?;
         self.api.send(method, url, &self.grant, body)
     }

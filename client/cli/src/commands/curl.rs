@@ -8,7 +8,7 @@ mod words;
 use procurify_token_protocol::is_plain_http;
 
 use self::words::Words;
-use super::{extra_ca, get};
+use super::{extra_ca, obtain};
 use crate::args::CurlArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -35,7 +35,7 @@ fn become_curl(daemon: &Daemon, args: &CurlArgs) -> Result<Never, Failure> {
     // What is wrong with them is said before a token is asked for.
     let words = Words::read(&args.words)?;
     let mut daemon = daemon.connect()?;
-    let grant = get::token(&mut daemon, &args.name, &args.token)?;
+    let grant = obtain::token(&mut daemon, &args.name, &args.token)?;
     let words = words.at(&grant.base_url)?;
     let extra_ca = if is_plain_http(grant.base_url.as_str()) || words.names_certificates() {
         None

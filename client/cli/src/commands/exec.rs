@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use super::get;
+use super::obtain;
 use crate::args::ExecArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
 use crate::{bearer, system};
 
 pub(super) fn run(daemon: &Daemon, args: &ExecArgs) -> Result<(), Failure> {
-    let grant = get::token(&mut daemon.connect()?, &args.name, &args.token)?;
+    let grant = obtain::token(&mut daemon.connect()?, &args.name, &args.token)?;
     let (program, arguments) = args.command.split_first().expect("clap requires CMD");
     let mut command = Command::new(program);
     command.args(arguments);

@@ -14,7 +14,7 @@ use procurify_token_protocol::{Answer, CredentialName, Request, Watched};
 
 use self::on_change::{Ending, OnChange};
 use self::standing::Standing;
-use super::{get, unexpected};
+use super::{obtain, unexpected};
 use crate::args::{FileMode, FormArgs, GetArgs, KeepArgs, TokenArgs};
 use crate::connect::{Connection, Daemon};
 use crate::exit::{ExitCode, Failure};
@@ -29,7 +29,7 @@ pub(super) fn run(daemon: &Daemon, args: GetArgs) -> Result<(), Failure> {
     })?;
     let file = KeptFile { path, mode: mode.unwrap_or_default(), name, form };
     if !follow {
-        let grant = get::token(&mut daemon.connect()?, &file.name, &wishes)?;
+        let grant = obtain::token(&mut daemon.connect()?, &file.name, &wishes)?;
         return file.write(&grant);
     }
     let ending = Ending::default();
@@ -54,7 +54,7 @@ struct KeptFile {
 
 impl KeptFile {
     fn write(&self, grant: &TokenGrant) -> Result<(), Failure> {
-        kept_file::write(&self.path, self.mode, get::in_form(self.form, &self.name, grant).as_bytes())
+        kept_file::write(&self.path, self.mode, obtain::in_form(self.form, &self.name, grant).as_bytes())
     }
 }
 
@@ -73,7 +73,7 @@ impl<'a> Follower<'a> {
     /// Comes back only with the reason why there is no use in going on.
     fn follow(mut self, wishes: &TokenArgs) -> Result<(), Failure> {
         let (name, mut pause) = (self.file.name.clone(), FIRST_PAUSE);
-        match self.connected().and_then(|daemon| get::token(daemon, &name, wishes)) {
+        match self.connected().and_then(|daemon| obtain::token(daemon, &name, wishes)) {
             Ok(grant) => {
                 self.current = Some(grant);
                 // What cannot be written now is a mistake to be mended by whoever typed it.

@@ -7,39 +7,32 @@ use procurify_token_client::{Error, Token, TokenGrant, TokenOptions};
 use procurify_token_protocol::CredentialName;
 use zeroize::Zeroizing;
 
-use super::follow;
+use super::{follow, obtain};
 use crate::args::{FormArgs, GetArgs, TokenArgs};
 use crate::connect::{Connection, Daemon, has_left};
 use crate::exit::{ExitCode, Failure};
-use crate::{bearer, clock, say, when};
+use crate::{bearer, say};
 
 pub(super) fn run(daemon: &Daemon, args: GetArgs) -> Result<(), Failure> {
     if args.keep.file.is_some() {
         return follow::run(daemon, args);
     }
     if let [name] = &args.names[..] {
-        let grant = token(&mut daemon.connect()?, name, &args.token)?;
-        return say::bytes(in_form(args.form, name, &grant).as_bytes());
+        let grant = obtain::token(&mut daemon.connect()?, name, &args.token)?;
+        return say::bytes(obtain::in_form(args.form, name, &grant).as_bytes());
     }
     let suffixes = suffixes(&args)?;
     let grants = tokens(&mut daemon.connect()?, &args.names, &args.token)?;
     let in_forms = args.names.iter().zip(&grants).zip(&suffixes).map(|((name, grant), suffix)| {
-        if args.form.env { bearer::exports(name, grant, suffix) } else { in_form(args.form, name, grant) }
+        if args.form.env {
+            bearer::exports(name, grant, suffix)
+        } else {
+            obtain::in_form(args.form, name, grant)
+        }
     });
     // Made before the first is printed, so that nothing but a closed pipe ends it halfway.
     let in_forms: Vec<Zeroizing<String>> = in_forms.collect();
     in_forms.iter().try_for_each(|token| say::bytes(token.as_bytes()))
-}
-
-/// A token as it is printed or written.
-pub(super) fn in_form(form: FormArgs, name: &CredentialName, grant: &TokenGrant) -> Zeroizing<String> {
-    match form {
-        FormArgs { header: true, .. } => bearer::headers(grant),
-        FormArgs { json: true, .. } => bearer::json(name, grant, clock::now()),
-        FormArgs { env: true, .. } => bearer::exports(name, grant, ""),
-        FormArgs { curl_config: true, .. } => bearer::curl_config(grant),
-        _ => bearer::bare(grant),
-    }
 }
 
 /// What tells the variables of several credentials apart, where they are asked for.
@@ -68,19 +61,7 @@ fn suffixes(args: &GetArgs) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// A token that is valid now; a warning where it lives shorter than was asked for.
-pub(super) fn token(
-    daemon: &mut Connection<'_>,
-    name: &CredentialName,
-    args: &TokenArgs,
-) -> Result<TokenGrant, Failure> {
-    let options = |left| TokenOptions { min_ttl: args.min_ttl, deadline: Some(left) };
-    let token = daemon.ask(args.deadline, |client, left| client.token_with(name, &options(left)))?;
-    warn_of_short_life(&token, args);
-    Ok(token.grant().clone())
-}
-
-/// The same for several, asked for at once; a failure says of which there is none, each with its reason.
+/// Tokens of several, asked for at once; a failure says of which there is none, each with its reason.
 fn tokens(
     daemon: &mut Connection<'_>,
     names: &[CredentialName],
@@ -131,22 +112,7 @@ fn all_or_none(
         return Err(Failure::new(code, message));
     }
     for token in &tokens {
-        warn_of_short_life(token, args);
+        obtain::warn_of_short_life(token, args);
     }
     Ok(tokens.iter().map(|token| token.grant().clone()).collect())
-}
-
-fn warn_of_short_life(token: &Token, args: &TokenArgs) {
-    if args.min_ttl.is_zero() {
-        return;
-    }
-    let left = (token.expires_at() - clock::now()).to_std().unwrap_or_default();
-    if left < args.min_ttl {
-        let name = token.name();
-        say::warning(&format!(
-            "the token of {name} lives for {}, less than the {} asked for; more: procurify-token status {name}",
-            when::span(left),
-            when::span(args.min_ttl)
-        ));
-    }
 }

@@ -8,7 +8,7 @@ use super::{PATIENCE, key, slot, unexpected};
 use crate::args::{InitArgs, NewSlotKind};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{bearer, interrupt, report, say, terminal, text};
+use crate::{bearer, dialog, interrupt, report, say, text};
 
 pub(super) fn run(daemon: &Daemon, args: &InitArgs) -> Result<(), Failure> {
     let kind = if args.passphrase || args.passphrase_stdin { NewSlotKind::Passphrase } else { args.slot };
@@ -136,7 +136,7 @@ pub(super) fn offer_recovery_code(client: &mut Client, done: &str) -> Result<(),
     let without = || interrupt::so_far(format!("{done}; the vault has no recovery code"), MAKE_A_CODE);
     without();
     let question = "A recovery code on paper opens the vault when its key file is lost. Make one now? [Y/n] ";
-    if !matches!(terminal::ask(question)?.to_ascii_lowercase().as_str(), "" | "y" | "yes") {
+    if !matches!(dialog::ask(question)?.to_ascii_lowercase().as_str(), "" | "y" | "yes") {
         return say::sentence(NO_CODE_YET);
     }
     let (proof, slot) = (UnlockWith::Unattended, NewSlot::RecoveryCode);

@@ -8,7 +8,7 @@ use procurify_token_protocol::{
 use super::{PATIENCE, refused, unexpected};
 use crate::args::ProofArgs;
 use crate::exit::{ExitCode, Failure};
-use crate::{bearer, interrupt, say, secret_input, terminal};
+use crate::{bearer, dialog, interrupt, say, secret_input, terminal};
 
 /// Shows a recovery code, once, and has it typed back. Where nobody is asked, it goes to stdout.
 pub(super) fn hand_over(code: &RecoveryCode, confirm: bool) -> Result<(), Failure> {
@@ -32,7 +32,7 @@ fn typed_back(code: &RecoveryCode, question: &str, must_be: bool) -> Result<bool
         bearer::recovery_code(code)
     ))?;
     loop {
-        let typed = terminal::ask_masked(question)?;
+        let typed = dialog::ask_masked(question)?;
         if !must_be && secret_input::is_nothing(&typed) {
             return Ok(false);
         }

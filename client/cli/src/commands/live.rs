@@ -192,7 +192,7 @@ impl Live {
             VaultState::Open => "",
         };
         match (credentials.as_slice(), is_one) {
-            ([], _) => table::folded(next, look.width),
+            ([], _) => text::folded(next, look.width),
             ([one], true) => report::credential_lines(one, now, Some(look))
                 .into_iter()
                 .flat_map(|line| broken(&line, look.width))
@@ -231,7 +231,7 @@ impl Live {
 
 /// A sentence as lines.
 fn styled(text: &str, width: usize, style: Style) -> Vec<String> {
-    let folded = table::folded(text, width).into_iter();
+    let folded = text::folded(text, width).into_iter();
     folded.map(|line| format!("{style}{}{style:#}", table::cut(&line, width))).collect()
 }
 
@@ -265,7 +265,7 @@ mod tests {
     fn seen(names: &[&str], pid: u32) -> Seen {
         let credentials = names
             .iter()
-            .map(|name| CredentialStatus { name: name.parse().unwrap(), ..report::tests::status() });
+            .map(|name| CredentialStatus { name: name.parse().unwrap(), ..crate::state::tests::status() });
         let status = DaemonStatus {
             version: "0.1.0".into(),
             pid,

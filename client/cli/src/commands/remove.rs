@@ -6,7 +6,7 @@ use super::done;
 use crate::args::RemoveArgs;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{report, say, terminal, text};
+use crate::{dialog, report, say, terminal, text};
 
 pub(super) fn run(daemon: &Daemon, args: RemoveArgs) -> Result<(), Failure> {
     let mut client = daemon.connect()?;
@@ -37,7 +37,7 @@ fn confirm(question: &str) -> Result<(), Failure> {
             Failure::new(ExitCode::Usage, "stdin is not a terminal, so nobody can be asked").hint("--yes")
         );
     }
-    match terminal::ask(question)?.to_ascii_lowercase().as_str() {
+    match dialog::ask(question)?.to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::new(ExitCode::Usage, "nothing was removed")),
     }

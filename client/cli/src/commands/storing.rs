@@ -4,7 +4,7 @@
 //! Does not judge what is in the way: the failure says it.
 
 use crate::exit::{ExitCode, Failure};
-use crate::{interrupt, terminal};
+use crate::{dialog, interrupt};
 
 /// Makes the attempt to store `what`; where that fails, and it was typed, once more as often as the person wants. `look` is what to
 /// type to see what is there.
@@ -26,7 +26,7 @@ pub(super) fn stored<T>(
         }
         failure.while_doing(&unknown).tell();
         interrupt::so_far(format!("{unknown}, so {keep_the_dialog}"), format!("{look} says whether it is"));
-        terminal::ask("What was typed is kept here. Enter tries again, Ctrl-C gives up. ")?;
+        dialog::ask("What was typed is kept here. Enter tries again, Ctrl-C gives up. ")?;
     }
 }
 

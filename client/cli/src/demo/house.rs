@@ -165,11 +165,6 @@ impl Drop for House {
     }
 }
 
-/// Why the demo ended early.
-pub(super) fn interruption() -> Failure {
-    Failure::new(ExitCode::Other, "interrupted, and cleared away")
-}
-
 /// The path of a Unix socket may have about 100 bytes.
 fn short_folder() -> PathBuf {
     let usual = std::env::temp_dir();

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::house::{House, interruption};
+use super::house::House;
+use super::sandbox::interruption;
 use crate::clock::within;
 use crate::exit::{ExitCode, Failure};
 use crate::{say, text};

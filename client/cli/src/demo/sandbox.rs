@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::house::interruption;
 use crate::autostart::program_beside_us;
 use crate::clock::within;
 use crate::exit::{ExitCode, Failure};
@@ -107,6 +106,11 @@ impl Sandbox {
         }
         Err(Failure::new(ExitCode::Other, "procurify-sandbox did not become ready"))
     }
+}
+
+/// Why the demo ended early.
+pub(super) fn interruption() -> Failure {
+    Failure::new(ExitCode::Other, "interrupted, and cleared away")
 }
 
 const SANDBOX: &str = "procurify-sandbox";

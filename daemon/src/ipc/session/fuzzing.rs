@@ -8,13 +8,16 @@ use std::future::pending;
 use procurify_token_protocol::frame::{HEAD, Kind, MAX_ANSWER, MAX_REQUEST, VERSION};
 use procurify_token_protocol::{Area, Finding, RefusalCode, Severity};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use super::*;
+use crate::audit;
 use crate::clock::SystemClock;
-use crate::lookup::Ready;
+use crate::driver::Handle;
+use crate::ipc::acquaintances::Acquaintances;
+use crate::lookup::{Lookup, Ready};
 use crate::principal::Principal;
 
 /// Takes a session through a script, and to its end. The clock of the runtime has to be one that is stopped.

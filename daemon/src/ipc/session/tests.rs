@@ -1,11 +1,15 @@
 use procurify_token_protocol::frame::HEAD;
 use procurify_token_protocol::{CredentialName, DaemonStatus, Fingerprint, VaultState};
 use tokio::io::DuplexStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::audit;
 use crate::clock::SystemClock;
+use crate::driver::Handle;
+use crate::ipc::acquaintances::Acquaintances;
+use crate::lookup::Lookup;
 use crate::principal::Principal;
 
 const OWNER: u32 = 1000;
