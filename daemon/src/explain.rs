@@ -234,7 +234,7 @@ pub fn vault_change(error: &ChangeError) -> Refusal {
             format!("to give it up, too: procurify-token slot remove {id}"),
         ),
         ChangeError::SlotsChanged => {
-            let again = "procurify-token slot list shows them; then repeat the command";
+            let again = "procurify-token slot list shows them; then try again";
             refusal(RefusalCode::SLOT, error.to_string(), again)
         }
         ChangeError::NotStored(error @ (VaultError::SlotExists { .. } | VaultError::SlotsFull { .. })) => {
@@ -262,7 +262,7 @@ pub fn vault_change(error: &ChangeError) -> Refusal {
             RefusalCode::NOT_STORED,
             error.to_string(),
             format!(
-                "to keep what the daemon has in memory, move {0} away and repeat the command, and the vault is written \
+                "to keep what the daemon has in memory, move {0} away and try again, and the vault is written \
                  anew; to work with {0} as it is, procurify-token lock and unlock: whatever is in memory only is lost then",
                 path.display()
             ),
@@ -270,7 +270,7 @@ pub fn vault_change(error: &ChangeError) -> Refusal {
         _ => refusal(
             RefusalCode::NOT_STORED,
             error.to_string(),
-            "nothing was changed; free the disk or mend its permissions, then repeat the command",
+            "nothing was changed; free the disk or mend its permissions, then try again",
         ),
     }
 }

@@ -1,6 +1,8 @@
 //! The first five minutes: nothing is there, and somebody has a secret that is shown only once. Typed at a terminal, with a real
 //! daemon that the command starts.
 
+use std::fs;
+
 use procurify_token_tests::{Gate, Home, Screen, Terminal, credential};
 use rustix::process::Signal;
 
@@ -216,6 +218,68 @@ fn what_was_typed_is_kept_until_it_can_be_stored() {
     let screen = ended(&mut terminal, 130);
     let said = "the new pair of acme is not known to be stored, so do not close the dialog";
     assert!(screen.text.contains(said), "{}", screen.text);
+
+    // Who ends the input is told the same; and what is typed there is not shown.
+    let mut terminal = Terminal::open(&home, &["add", "acme/second"], (80, 24), &[]);
+    terminal.shows("the vault is locked");
+    ended(&mut terminal, 4);
+    home.command(["unlock"]).run().succeeds();
+    let mut terminal = Terminal::open(&home, &["add", "acme/second"], (80, 24), &[]);
+    terminal.shows("empty): ");
+    home.command(["lock"]).run().succeeds();
+    terminal
+        .types(&pasted(PAGE))
+        .shows("gives up. ")
+        .types(&format!("{SECRET}\r"))
+        .shows("gives up. ")
+        .types("\x04");
+    let screen = ended(&mut terminal, 4);
+    assert!(screen.text.contains("so do not close the dialog"), "{}", screen.text);
+    assert!(!screen.text.contains("nothing was changed") && !screen.text.contains(SECRET), "{}", screen.text);
+}
+
+#[test]
+fn no_second_vault_is_made_where_the_first_one_has_gone_meanwhile() {
+    let home = Home::new(&["acme"]);
+    let daemon = home.start();
+    home.init();
+    let mut terminal = add(&home, &["acme"]);
+    terminal
+        .shows("empty): ")
+        .types("\r")
+        .shows("Client id: ")
+        .types("sandbox-acme\r")
+        .shows("Client secret: ");
+    assert!(daemon.stop().success());
+    let (vault, elsewhere) = (home.data_folder().join("vault"), home.path().join("vault"));
+    fs::rename(&vault, &elsewhere).unwrap();
+    terminal.types(&format!("{SECRET}\r")).shows("which was there just now, is gone").shows("gives up. ");
+    assert!(!vault.exists());
+    fs::rename(&elsewhere, &vault).unwrap();
+    home.command(["stop"]).run().succeeds();
+    terminal.types("\r").shows("acme is stored durably");
+    ended(&mut terminal, 0);
+}
+
+#[test]
+fn what_an_attempt_has_stored_without_an_answer_is_known_for_stored() {
+    let home = Home::new(&["acme"]);
+    let _daemon = home.start();
+    home.init();
+    let mut terminal = add(&home, &["acme"]);
+    terminal
+        .shows("empty): ")
+        .types("\r")
+        .shows("Client id: ")
+        .types("sandbox-acme\r")
+        .shows("Client secret: ");
+    home.command(["lock"]).run().succeeds();
+    terminal.types(&format!("{SECRET}\r")).shows("gives up. ");
+    home.command(["unlock"]).run().succeeds();
+    // As where the first attempt had come to its end, and its answer had not.
+    home.add(credential("acme"));
+    terminal.types("\r").shows("acme is stored durably");
+    ended(&mut terminal, 0);
 }
 
 #[test]

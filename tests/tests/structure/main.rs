@@ -301,9 +301,9 @@ const ALONE: [(&str, &[&str]); 14] = [
 /// Where the time is asked for: the clocks, and those who hand tokio its own timers' time.
 const CLOCKS: [&str; 7] = [
     "client/cli/src/clock.rs",
-    "client/src/client.rs",
     "client/src/clock.rs",
     "client/src/deadline.rs",
+    "client/src/line.rs",
     "daemon/src/clock.rs",
     "daemon/src/ipc/session.rs",
     "daemon/src/issuer/connect.rs",

@@ -6,8 +6,8 @@ use http::Method;
 use procurify_token_client::blocking::Client;
 use procurify_token_client::{TokenGrant, TokenOptions};
 use procurify_token_protocol::{
-    BaseUrl, BodyEncoding, CredentialName, DaemonStatus, Description, NewCredential, RefusalCode, Request,
-    TokenUrl, VaultState, is_plain_http,
+    BaseUrl, BodyEncoding, ClientId, CredentialName, DaemonStatus, Description, NewCredential, RefusalCode,
+    Request, TokenUrl, VaultState, is_plain_http,
 };
 use serde_json::Value;
 
@@ -33,18 +33,24 @@ pub(super) fn run(daemon: &Daemon, args: AddArgs) -> Result<(), Failure> {
     interrupt::so_far(format!("nothing was stored{no_vault}"), &again);
     let (no_try, is_json, was_typed) = (args.no_try, args.json, asks(&args));
     let credential = credential(&mut questions, args, name.clone(), addresses)?;
-    let base_url = credential.base_url.clone();
+    let (base_url, client_id) = (credential.base_url.clone(), credential.client_id.clone());
     drop(questions);
 
     let (mut is_first, mut made) = (false, Value::Null);
     let request = Request::Add(Box::new(credential));
     let look = format!("procurify-token status {name}");
-    storing::stored(name.as_str(), &look, was_typed, || {
+    storing::stored(name.as_str(), &look, was_typed, |is_again| {
         // Whoever has typed for some minutes may have outlived the daemon, and its vault.
-        if client.ask(PATIENCE, |client, _| client.status())?.vault == VaultState::Missing {
-            interrupt::so_far("a vault was just being made; nothing is in it", &again);
-            made = init::make_first(&mut client, is_json)?;
-            is_first = true;
+        let now = client.ask(PATIENCE, |client, _| client.status())?;
+        match now.vault {
+            VaultState::Missing if status.vault != VaultState::Missing => return Err(gone(&now.vault_path)),
+            VaultState::Missing => {
+                interrupt::so_far("a vault was just being made; nothing is in it", &again);
+                made = init::make_first(&mut client, is_json)?;
+                is_first = true;
+            }
+            _ if is_again && is_enrolled(&mut client, &name, &client_id) => return Ok(()),
+            _ => {}
         }
         interrupt::so_far(format!("{name} was just being stored"), format!("{look} says whether it is"));
         done_by(&mut client, &request)
@@ -120,6 +126,18 @@ fn ready_for(client: &mut Client, status: &DaemonStatus, name: &CredentialName) 
         Err(error) if refused(&error) == Some(RefusalCode::UNKNOWN_CREDENTIAL) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Another one in its place would hide the credentials that are in it.
+fn gone(path: &str) -> Failure {
+    let path = text::one_line(path);
+    Failure::new(ExitCode::Locked, format!("the vault at {path}, which was there just now, is gone"))
+        .hint("bring its disk or folder back; procurify-token doctor says more")
+}
+
+/// Whether what an attempt was for has come about, though nobody was left to say so.
+fn is_enrolled(client: &mut Client, name: &CredentialName, client_id: &ClientId) -> bool {
+    client.describe(name).is_ok_and(|status| status.client_id == *client_id)
 }
 
 fn credential(

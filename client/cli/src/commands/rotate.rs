@@ -7,7 +7,7 @@ use procurify_token_client::blocking::Client;
 use procurify_token_protocol::{Answer, CredentialName, RefusalCode, Request};
 use serde_json::Value;
 
-use super::{done, done_by, refused, storing, token_json, unexpected};
+use super::{PATIENCE, done, done_by, refused, storing, token_json, unexpected};
 use crate::args::{RotateArgs, RotateStep};
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
@@ -37,7 +37,11 @@ pub(super) fn run(daemon: &Daemon, args: RotateArgs) -> Result<(), Failure> {
     drop(questions);
     let request = Request::Stage { name: name.clone(), client_id, client_secret, replace: step.replace };
     let look = format!("procurify-token status {name}");
-    storing::stored(&format!("the new pair of {name}"), &look, was_typed, || {
+    storing::stored(&format!("the new pair of {name}"), &look, was_typed, |is_again| {
+        // There was none when this began, so it is ours, stored by an attempt that nobody was left to tell of.
+        if is_again && !step.replace && client.ask(PATIENCE, |client, _| client.describe(&name))?.staged {
+            return Ok(());
+        }
         interrupt::so_far(
             format!("{name} uses the old pair, unless the new one was just being put in its place"),
             format!("{look} says which pairs there are"),

@@ -6,27 +6,36 @@
 use crate::exit::{ExitCode, Failure};
 use crate::{dialog, interrupt};
 
-/// Makes the attempt to store `what`; where that fails, and it was typed, once more as often as the person wants. `look` is what to
-/// type to see what is there.
+/// Makes the attempt to store `what`; where that fails, and it was typed, once more as often as the person wants. An attempt is told whether
+/// it `is_again`: one before it may have done more than could be told. `look` is what to type to see what is there.
 pub(super) fn stored<T>(
     what: &str,
     look: &str,
     was_typed: bool,
-    mut attempt: impl FnMut() -> Result<T, Failure>,
+    mut attempt: impl FnMut(bool) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let unknown = format!("{what} is not known to be stored");
     let keep_the_dialog = "do not close the dialog in Procurify yet";
+    let mut is_again = false;
     loop {
-        let failure = match attempt() {
+        let failure = match attempt(is_again) {
             Err(failure) if is_about_storing(&failure) => failure,
             outcome => return outcome,
         };
         if !was_typed || is_for_good(&failure) {
             return Err(failure.while_doing(&format!("{keep_the_dialog}, {unknown}")));
         }
-        failure.while_doing(&unknown).tell();
-        interrupt::so_far(format!("{unknown}, so {keep_the_dialog}"), format!("{look} says whether it is"));
-        dialog::ask("What was typed is kept here. Enter tries again, Ctrl-C gives up. ")?;
+        is_again = true;
+        let code = failure.while_doing(&unknown).tell();
+        let given_up = format!("{unknown}, so {keep_the_dialog}");
+        let look = format!("{look} says whether it is");
+        interrupt::so_far(&given_up, &look);
+        // Masked, for whoever takes it for the question for the secret.
+        match dialog::ask_masked("What was typed is kept here. Enter tries again, Ctrl-C gives up. ") {
+            Ok(_) => {}
+            Err(interrupted) if interrupted.is_of(ExitCode::Interrupted) => return Err(interrupted),
+            Err(_) => return Err(Failure::new(code, given_up).hint(look)),
+        }
     }
 }
 
@@ -37,5 +46,7 @@ fn is_about_storing(failure: &Failure) -> bool {
 
 /// Nothing that anybody mends meanwhile makes the same request succeed.
 fn is_for_good(failure: &Failure) -> bool {
-    failure.is_of(ExitCode::Conflict) || failure.is_of(ExitCode::Usage)
+    [ExitCode::Conflict, ExitCode::Usage, ExitCode::UnknownCredential]
+        .into_iter()
+        .any(|code| failure.is_of(code))
 }
