@@ -148,6 +148,11 @@ impl State {
         matches!(self.active.as_str(), "active" | "reloading" | "activating")
     }
 
+    /// As opposed to one that is starting, at whose socket a caller waits.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading")
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled == "enabled"
     }
@@ -198,7 +203,7 @@ impl Facts {
             key_stays_sealed: (whose == Whose::System && is_root && service.does_not_come_up())
                 .then(stays_sealed)
                 .flatten(),
-            next_start_lacks: (whose == Whose::System && is_root && service.is_active())
+            next_start_lacks: (whose == Whose::System && is_root && service.is_up())
                 .then(next_start_lacks)
                 .flatten(),
             changeable_by_others: changeable_by_others(&daemon),
@@ -359,6 +364,8 @@ mod tests {
         assert!(state.is_active() && state.is_enabled());
         assert_eq!((state.pid, state.status.as_str()), (42, "1 credential, healthy: a=b"));
         assert_eq!(State::parse(""), State::default());
+        let starting = State::parse("ActiveState=activating");
+        assert!(state.is_up() && starting.is_active() && !starting.is_up());
     }
 
     #[test]

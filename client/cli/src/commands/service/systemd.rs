@@ -191,10 +191,10 @@ fn next(facts: &Facts) -> String {
         _ if !is_installed || shadows => format!("{sudo}procurify-token service install {}", whose.option()),
         (_, _, Some(why)) => when_unopened(why),
         (_, "failed" | "activating", _) => journal(*whose).to_owned(),
-        (_, "active" | "reloading", _) if let Some(lack) = facts.next_start_lacks => when_lacking(lack),
-        (_, "active" | "reloading", _) => {
-            format!("{sudo}{}", for_vault(vault(*whose), &service.status))
-        }
+        (_, "active" | "reloading", _) => match facts.next_start_lacks {
+            Some(lack) => when_lacking(lack),
+            None => format!("{sudo}{}", for_vault(vault(*whose), &service.status)),
+        },
         _ if !service.is_enabled() => format!("{sudo}procurify-token service install {}", whose.option()),
         _ => format!("{sudo}systemctl {} start procurify-tokend", whose.option()).replace(" --system", ""),
     }
