@@ -165,9 +165,11 @@ pub fn vault(error: &VaultError) -> Refusal {
         VaultError::SlotExists { .. } | VaultError::SlotsFull { .. } => {
             (RefusalCode::SLOT, "procurify-token slot list shows those that are there")
         }
-        VaultError::NoCommand | VaultError::Keychain(_) | VaultError::CredentialMissing { .. } => {
-            (RefusalCode::SLOT, "")
-        }
+        VaultError::CredentialMissing { .. } => (
+            RefusalCode::SLOT,
+            "to have one sealed, and handed to the machine's service: sudo procurify-token service install --system",
+        ),
+        VaultError::NoCommand | VaultError::Keychain(_) => (RefusalCode::SLOT, ""),
         _ => (RefusalCode::VAULT_UNUSABLE, ""),
     };
     refusal(code, error.to_string(), advice)

@@ -73,12 +73,19 @@ fn slots_come_and_go_by_those_who_can_open_the_vault() {
     add("wrong\n").fails_with(4).saying(&["passphrase does not open"]);
     add("first\n").succeeds();
     add("first\n").fails_with(12).saying(&["has a slot for a key file already"]);
+    // One that is lost is replaced, and the command says by what.
+    let lost = id_of(&home.command(["slot", "list"]).run().succeeds(), "key file");
+    fs::remove_file(home.config_folder().join("vault.key")).unwrap();
+    add("first\n").succeeds().saying(&["It takes the place of slot", &lost, "procurify-token rekey"]);
     let second = ["slot", "add", "passphrase", "--passphrase-stdin", "--description", "Anna"];
     home.command(second).stdin("second\n").run().succeeds();
     let listed = home.command(["slot", "list"]).run().succeeds();
     assert!(listed.stdout.contains("Anna"), "{}", listed.stdout);
     home.command(["slot", "add", "command"]).run().fails_with(12).saying(&["[vault] command"]);
-    home.command(["slot", "add", "credential"]).run().fails_with(12).saying(&["systemd"]);
+    home.command(["slot", "add", "credential"])
+        .run()
+        .fails_with(12)
+        .saying(&["systemd hands no credential", "sudo procurify-token service install --system"]);
 
     let key_file = id_of(&listed, "key file");
     home.command(["slot", "remove", &key_file]).run().fails_with(2).saying(&["--keys-stdin"]);

@@ -157,8 +157,8 @@ pub enum VaultError {
         /// The vault.
         path: PathBuf,
     },
-    /// A second slot of a kind of which there can be only one.
-    #[error("{path} has a slot for a {kind} already.", path = .path.display())]
+    /// A second slot of a kind of which there can be only one, and the one that is there is opened by what is there.
+    #[error("{path} has a slot for a {kind} already, and the one that is here opens it.", path = .path.display())]
     SlotExists {
         /// The vault.
         path: PathBuf,

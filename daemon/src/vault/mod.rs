@@ -327,7 +327,9 @@ impl Vault {
         Door::new(self.slots.clone(), self.paths.clone())
     }
 
-    /// Gives the vault another slot.
+    /// Gives the vault another slot. Of what is fetched and not typed there is one slot of a kind: one that what was fetched does not
+    /// open makes room, for nothing will open it here, and one that it opens stays. The vault key stays, too: whoever has what opened
+    /// the slot that went, and a copy of the vault from before, can open every copy until [`rekey`](Self::rekey).
     ///
     /// # Errors
     /// [`ChangeError::NotStored`] with [`VaultError::SlotExists`] or [`VaultError::SlotsFull`], and the disk's.
@@ -340,15 +342,17 @@ impl Vault {
         let kind = prepared.kind();
         let is_one_of_many = matches!(kind, SlotKind::Passphrase | SlotKind::RecoveryCode);
         let path = || self.paths.vault.clone();
-        if !is_one_of_many && self.slots.iter().any(|slot| slots::kind(slot) == kind) {
+        let is_rival = |slot: &RawSlot| !is_one_of_many && slots::kind(slot) == kind;
+        if self.slots.iter().any(|slot| is_rival(slot) && prepared.opens(slot)) {
             return Err(ChangeError::NotStored(VaultError::SlotExists { path: path(), kind }));
         }
-        if self.slots.len() >= MAX_SLOTS {
+        let mut slots: Vec<_> = self.slots.iter().filter(|slot| !is_rival(slot)).cloned().collect();
+        if slots.len() >= MAX_SLOTS {
             return Err(ChangeError::NotStored(VaultError::SlotsFull { path: path() }));
         }
         let slot = prepared.slot(&self.key, &self.slots, description, now);
         let added = slots::describe(std::slice::from_ref(&slot)).remove(0);
-        let slots = [&self.slots[..], &[slot]].concat();
+        slots.push(slot);
         self.save(None, slots, self.contents.clone(), Old::Keep).map(|()| added)
     }
 

@@ -95,6 +95,11 @@ impl PreparedSlot {
         self.recovery_code.take()
     }
 
+    /// Whether it opens a slot of its kind.
+    pub(super) fn opens(&self, slot: &RawSlot) -> bool {
+        self.unwrap(slot).is_ok()
+    }
+
     /// The slot, under an id that none of the others has.
     pub(super) fn slot(
         &self,

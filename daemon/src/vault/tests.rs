@@ -511,6 +511,48 @@ fn slots_come_and_go_and_what_went_opens_nothing_any_more() {
 }
 
 #[test]
+fn a_slot_that_nothing_here_opens_makes_room_for_one_of_its_kind_and_one_that_is_opened_does_not() {
+    let (home, mut vault) = Home::with_vault();
+    let credential = home.folder.path().join("credential");
+    let seal = || {
+        let _ = fs::remove_file(&credential);
+        fs::write(&credential, *new_key_line()).unwrap();
+        fs::set_permissions(&credential, Permissions::from_mode(0o400)).unwrap();
+    };
+    let paths = VaultPaths { credential: Some(credential.clone()), ..home.paths.clone() };
+    let prepared = || PreparedSlot::new(&paths, &NewSlot::Credential).unwrap();
+    seal();
+    let lost = vault.add_slot(&prepared(), "lost".parse().unwrap(), now()).unwrap();
+    let before = home.bytes();
+    let refused = vault.add_slot(&prepared(), Description::default(), now()).unwrap_err();
+    let is_there = ChangeError::NotStored(VaultError::SlotExists {
+        path: paths.vault.clone(),
+        kind: SlotKind::Credential,
+    });
+    assert_eq!(refused.to_string(), is_there.to_string());
+    assert_eq!(home.bytes(), before);
+
+    seal();
+    let found = vault.add_slot(&prepared(), Description::default(), now()).unwrap();
+    let ids: Vec<_> = vault.slots().into_iter().map(|slot| slot.id).collect();
+    assert!(ids.contains(&found.id) && !ids.contains(&lost.id), "{ids:?}");
+    assert_eq!(kinds(&paths), [SlotKind::KeyFile, SlotKind::Credential]);
+    let contents = everything(&vault);
+    fs::remove_file(&paths.key_file).unwrap();
+    assert_eq!(everything(&Vault::open(&paths, Key::Unattended).unwrap()), contents);
+
+    // The same for a key file that is lost; of what is typed there may be several, whether it fits or not.
+    let key_file = PreparedSlot::new(&paths, &NewSlot::KeyFile).unwrap();
+    vault.add_slot(&key_file, Description::default(), now()).unwrap();
+    for _ in 0..2 {
+        let code = PreparedSlot::new(&paths, &NewSlot::RecoveryCode).unwrap();
+        vault.add_slot(&code, Description::default(), now()).unwrap();
+    }
+    let codes = [SlotKind::RecoveryCode; 2];
+    assert_eq!(kinds(&paths), [&[SlotKind::Credential, SlotKind::KeyFile], &codes[..]].concat());
+}
+
+#[test]
 fn slots_that_have_changed_since_they_were_opened_are_not_wrapped() {
     let (home, mut vault) = Home::with_vault();
     let kept = vault.door().keep(&[], &[]).unwrap();

@@ -21,11 +21,21 @@ pub(super) fn run(daemon: &Daemon, command: SlotCommand) -> Result<(), Failure> 
             }
             let slot = new_slot(kind, passphrase_stdin)?;
             let mut client = daemon.connect()?;
+            let before = key::slots(&mut client)?;
             let answer = key::proven(&mut client, proof, |proof| Request::AddSlot {
                 proof,
                 slot: slot.clone(),
                 description: description.clone(),
             })?;
+            if let Answer::SlotAdded { slot, .. } = &answer
+                && let Some(gone) = replaced(slot.kind, &before, &key::slots(&mut client)?)
+            {
+                say::note(&format!(
+                    "It takes the place of slot {gone}, which the {} that is here does not open. What opened that one still opens \
+                     copies of the vault from before, and with such a copy this vault, until procurify-token rekey.",
+                    slot.kind
+                ));
+            }
             added(answer, !no_confirm, form.json)
         }
         SlotCommand::Remove { ids, keys } => {
@@ -52,6 +62,13 @@ pub(super) fn run(daemon: &Daemon, command: SlotCommand) -> Result<(), Failure> 
             Ok(())
         }
     }
+}
+
+/// The slot of a kind that has made room. Only of what is fetched: of what is typed there may be several, and somebody else may have
+/// removed one meanwhile.
+fn replaced(kind: SlotKind, before: &[SlotStatus], after: &[SlotStatus]) -> Option<SlotId> {
+    let is_gone = |slot: &&SlotStatus| slot.kind == kind && after.iter().all(|other| other.id != slot.id);
+    before.iter().filter(|_| kind.is_unattended()).find(is_gone).map(|slot| slot.id)
 }
 
 /// `rekey`: all slots stay.

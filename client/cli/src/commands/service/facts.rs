@@ -8,6 +8,7 @@ use std::time::Duration;
 use procurify_token_client::blocking::Client;
 use procurify_token_client::{Options, Surroundings};
 use procurify_token_protocol::endpoint::{self, Platform};
+use procurify_token_protocol::{Answer, Request, SlotKind, VaultState};
 
 use super::Whose;
 use super::units::{CREDENTIAL, SERVICE, SOCKET};
@@ -45,6 +46,8 @@ pub(super) struct Facts {
     pub(super) can_seal: bool,
     /// Why systemd cannot open the sealed key, where that keeps the service from starting.
     pub(super) key_stays_sealed: Option<StaysSealed>,
+    /// Why the next start would leave the vault locked that is open now, as far as root sees that.
+    pub(super) next_start_lacks: Option<Lack>,
     /// Whether this user's services run on when he has logged out.
     pub(super) lingers: bool,
 }
@@ -66,6 +69,40 @@ pub(super) enum SealedKey {
     Hidden,
 }
 
+/// What a vault misses that only a sealed key opens without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// No key is sealed.
+    NoKey,
+    /// One is, and systemd cannot open it.
+    Unopened(StaysSealed),
+    /// One is, and the service that runs was started without: nobody knows whether it opens the vault.
+    Untried,
+}
+
+impl Lack {
+    /// From what the daemon says opens the vault, and what root sees.
+    fn of(
+        kinds: &[SlotKind],
+        key: SealedKey,
+        was_handed_over: bool,
+        stays_sealed: impl FnOnce() -> Option<StaysSealed>,
+    ) -> Option<Self> {
+        let is_other = |kind: &SlotKind| kind.is_unattended() && *kind != SlotKind::Credential;
+        if !kinds.contains(&SlotKind::Credential) || kinds.iter().any(is_other) {
+            return None;
+        }
+        match key {
+            SealedKey::Missing => Some(Self::NoKey),
+            SealedKey::Hidden => None,
+            SealedKey::There => match stays_sealed() {
+                Some(why) => Some(Self::Unopened(why)),
+                None => (!was_handed_over).then_some(Self::Untried),
+            },
+        }
+    }
+}
+
 impl SealedKey {
     fn at(path: &Path) -> Self {
         match path.try_exists() {
@@ -79,7 +116,8 @@ impl SealedKey {
 /// Why systemd cannot open what was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StaysSealed {
-    /// It was sealed for another machine, TPM or firmware.
+    /// It was sealed for another machine, TPM or firmware, or is damaged: what systemd-creds says then differs by version and by where
+    /// the damage is.
     Foreign,
     /// The TPM counts each power cut as a guess that somebody has hidden, and after some of them answers nobody for a while (TPM 2.0
     /// Library, Part 1, "Dictionary Attack Protection").
@@ -108,6 +146,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn is_active(&self) -> bool {
         matches!(self.active.as_str(), "active" | "reloading" | "activating")
+    }
+
+    /// As opposed to one that is starting, at whose socket a caller waits.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading")
     }
 
     pub(super) fn is_enabled(&self) -> bool {
@@ -159,6 +202,9 @@ impl Facts {
             is_root,
             key_stays_sealed: (whose == Whose::System && is_root && service.does_not_come_up())
                 .then(stays_sealed)
+                .flatten(),
+            next_start_lacks: (whose == Whose::System && is_root && service.is_up())
+                .then(next_start_lacks)
                 .flatten(),
             changeable_by_others: changeable_by_others(&daemon),
             daemon,
@@ -273,6 +319,19 @@ fn can_seal() -> bool {
     number.is_some_and(|number| number >= 252)
 }
 
+/// Asks the daemon, which runs: to ask starts none.
+fn next_start_lacks() -> Option<Lack> {
+    let options = Options::new().without_cache().deadline(PATIENCE);
+    let place = endpoint::system_wide(Platform::HERE).path;
+    let mut client = Client::connect(&options.socket(&place)).ok()?;
+    if !can_seal() || client.status().ok()?.vault != VaultState::Open {
+        return None;
+    }
+    let Answer::Slots { slots, .. } = client.request(&Request::Slots, PATIENCE).ok()? else { return None };
+    let kinds: Vec<_> = slots.iter().map(|slot| slot.kind).collect();
+    Lack::of(&kinds, SealedKey::at(Path::new(SEALED)), Path::new(HANDED_OVER).exists(), stays_sealed)
+}
+
 /// Why systemd cannot open the sealed key, if it is there and cannot be opened. The key goes nowhere.
 fn stays_sealed() -> Option<StaysSealed> {
     if !Path::new(SEALED).exists() || !can_seal() {
@@ -285,6 +344,8 @@ fn stays_sealed() -> Option<StaysSealed> {
 }
 
 pub(super) const SEALED: &str = "/etc/credstore.encrypted/procurify-token.vault-key";
+/// Where systemd puts it for the service (systemd.exec(5)).
+const HANDED_OVER: &str = "/run/credentials/procurify-tokend.service/procurify-token.vault-key";
 pub(super) const KEY_FILE: &str = "/etc/procurify-token/vault.key";
 const RUNTIME: &str = "XDG_RUNTIME_DIR";
 const PROPERTIES: &str =
@@ -303,6 +364,8 @@ mod tests {
         assert!(state.is_active() && state.is_enabled());
         assert_eq!((state.pid, state.status.as_str()), (42, "1 credential, healthy: a=b"));
         assert_eq!(State::parse(""), State::default());
+        let starting = State::parse("ActiveState=activating");
+        assert!(state.is_up() && starting.is_active() && !starting.is_up());
     }
 
     #[test]
@@ -316,8 +379,31 @@ mod tests {
     }
 
     #[test]
+    fn what_the_next_start_lacks_is_seen_where_only_a_sealed_key_opens_the_vault_by_itself() {
+        use SealedKey::{Hidden, Missing, There};
+        use SlotKind::{Credential, KeyFile, RecoveryCode};
+        let with_code = &[Credential, RecoveryCode][..];
+        let foreign = Some(StaysSealed::Foreign);
+        for (kinds, key, was_handed_over, stays_sealed, lack) in [
+            (with_code, Missing, false, None, Some(Lack::NoKey)),
+            // It was there when the service was started.
+            (with_code, Missing, true, None, Some(Lack::NoKey)),
+            (with_code, There, true, foreign, Some(Lack::Unopened(StaysSealed::Foreign))),
+            (with_code, There, false, None, Some(Lack::Untried)),
+            (with_code, There, true, None, None),
+            (with_code, Hidden, false, None, None),
+            (&[RecoveryCode], Missing, false, None, None),
+            (&[Credential, KeyFile], Missing, false, None, None),
+        ] {
+            let found = Lack::of(kinds, key, was_handed_over, || stays_sealed);
+            assert_eq!(found, lack, "{kinds:?} {key:?} {was_handed_over} {stays_sealed:?}");
+        }
+    }
+
+    #[test]
     fn a_sealed_key_has_the_name_that_the_unit_asks_for() {
-        assert!(SEALED.ends_with(CREDENTIAL));
+        assert!(SEALED.ends_with(CREDENTIAL) && HANDED_OVER.ends_with(CREDENTIAL));
+        assert!(HANDED_OVER.contains(SERVICE));
     }
 
     #[test]

@@ -176,9 +176,13 @@ fn user_steps(facts: &Facts, steps: &mut Vec<Step>) {
     steps.push(Step::run(["systemd-sysusers", "procurify-token.conf"]));
 }
 
-/// Whether there is a new one.
+/// Whether the service has to be started anew for it.
 fn key_steps(facts: &Facts, key_file: bool, steps: &mut Vec<Step>) -> bool {
-    if facts.sealed_key == SealedKey::There {
+    if facts.sealed_key == SealedKey::There && key_file && !facts.has_key_file {
+        // The daemon looks for a key file whenever it needs one. What is sealed may be what opens a vault.
+        steps.push(Step::Note(format!("the sealed key {SEALED} stays beside the key file")));
+        steps.push(Step::Script { name: "make-vault-key", text: MAKE_KEY });
+    } else if facts.sealed_key == SealedKey::There {
         steps.push(Step::Note(format!("the sealed key {SEALED} is used as it is")));
     } else if facts.has_key_file {
         steps.push(Step::Note(format!("the key file {KEY_FILE} is used as it is")));
@@ -222,6 +226,7 @@ mod tests {
             has_key_file: false,
             can_seal: true,
             key_stays_sealed: None,
+            next_start_lacks: None,
             lingers: false,
         }
     }
@@ -395,6 +400,18 @@ mod tests {
             let makes = |step: &Step| matches!(step, Step::Script { .. } | Step::Seal { .. });
             assert!(!steps.iter().any(makes), "a vault may need what is there: {steps:#?}");
         }
+    }
+
+    #[test]
+    fn who_wants_a_key_file_gets_one_beside_what_is_sealed_and_the_service_runs_on() {
+        let facts = running(facts(Whose::System));
+        let steps = lines(&install(&facts, true).unwrap());
+        assert!(steps.contains(&"run: make-vault-key".to_owned()), "{steps:#?}");
+        assert!(steps.iter().any(|step| step.contains("stays beside the key file")), "{steps:#?}");
+        assert!(!steps.iter().any(|step| step.starts_with("run: systemctl")), "{steps:#?}");
+        let there = Facts { has_key_file: true, ..facts };
+        let steps = install(&there, true).unwrap();
+        assert!(steps.iter().all(|step| matches!(step, Step::Note(_))), "{steps:#?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use procurify_token_protocol::endpoint::{self, Platform};
 use serde_json::json;
 
 use super::Whose;
-use super::facts::{self, Facts, Manager, StaysSealed};
+use super::facts::{self, Facts, Lack, Manager, StaysSealed};
 use super::plan;
 use super::step::Step;
 use super::units;
@@ -19,16 +19,42 @@ use crate::{report, say, table, text};
 
 pub(super) fn install(whose: Whose, dry_run: bool, key_file: bool) -> Result<(), Failure> {
     let facts = gather(whose, dry_run)?;
+    if let Some(why @ StaysSealed::Foreign) = facts.key_stays_sealed {
+        // As long as it is there systemd starts nothing, whatever is installed.
+        return Err(Failure::new(ExitCode::Other, unopened(why)).hint(when_unopened(why)));
+    }
     let steps = plan::install(&facts, key_file)?;
     if dry_run {
         return steps.iter().try_for_each(Step::show_all);
     }
     take(whose, &steps)?;
-    if steps.iter().any(|step| matches!(step, Step::Seal { .. })) {
+    let is_sealed = steps.iter().any(|step| matches!(step, Step::Seal { .. }));
+    let has_new_file = steps.iter().any(|step| matches!(step, Step::Script { .. }));
+    if is_sealed {
         sealed_by().map_or(Ok(()), say::line)?;
     }
     say::line(format!("The daemon is a service {}.", kind(whose)))?;
-    say::line(format!("Next: {}", next(&Facts::gather(whose)?)))
+    let new_slot = match (is_sealed, has_new_file) {
+        (true, _) => Some("credential"),
+        (_, true) => Some("key-file"),
+        _ => None,
+    };
+    let vault = new_slot.and_then(|_| vault(whose));
+    match new_slot.and_then(|kind| with_new_key(vault, kind)) {
+        Some(next) => say::line(format!("Next: {next}")),
+        None => say::line(format!("Next: {}", next(&Facts::gather(whose)?))),
+    }
+}
+
+/// What a person types next, where the machine's service has a key that it did not have: a vault from before has no slot for it.
+fn with_new_key(vault: Option<VaultState>, kind: &str) -> Option<String> {
+    match vault? {
+        VaultState::Locked => {
+            Some(format!("sudo procurify-token unlock, then sudo procurify-token slot add {kind}"))
+        }
+        VaultState::Open => Some(format!("sudo procurify-token slot add {kind}")),
+        VaultState::Missing => (kind == "key-file").then(|| format!("sudo {INIT}")),
+    }
 }
 
 pub(super) fn uninstall(whose: Whose, dry_run: bool) -> Result<(), Failure> {
@@ -83,6 +109,7 @@ pub(super) fn status(whose: Whose, as_json: bool) -> Result<(), Failure> {
             ("sockets", if socket.is_active() { "listening" } else { "closed" }.to_owned()),
             ("running", running),
             ("says", service.status.clone()),
+            ("next start", facts.next_start_lacks.map(lacking).unwrap_or_default()),
             ("what to type", next.clone()),
         ])?;
     }
@@ -164,9 +191,10 @@ fn next(facts: &Facts) -> String {
         _ if !is_installed || shadows => format!("{sudo}procurify-token service install {}", whose.option()),
         (_, _, Some(why)) => when_unopened(why),
         (_, "failed" | "activating", _) => journal(*whose).to_owned(),
-        (_, "active" | "reloading", _) => {
-            format!("{sudo}{}", for_vault(vault(*whose), &service.status))
-        }
+        (_, "active" | "reloading", _) => match facts.next_start_lacks {
+            Some(lack) => when_lacking(lack),
+            None => format!("{sudo}{}", for_vault(vault(*whose), &service.status)),
+        },
         _ if !service.is_enabled() => format!("{sudo}procurify-token service install {}", whose.option()),
         _ => format!("{sudo}systemctl {} start procurify-tokend", whose.option()).replace(" --system", ""),
     }
@@ -187,7 +215,7 @@ fn for_vault(vault: Option<VaultState>, said: &str) -> &'static str {
 fn unopened(why: StaysSealed) -> &'static str {
     match why {
         StaysSealed::Foreign => {
-            "systemd cannot open the vault's sealed key here: it was sealed for another machine, TPM or firmware"
+            "systemd cannot open the vault's sealed key here: it was sealed for another machine, TPM or firmware, or is damaged"
         }
         StaysSealed::TpmLocked => {
             "the TPM opens nothing for now, as after several power cuts; the service starts by itself once it does"
@@ -198,11 +226,30 @@ fn unopened(why: StaysSealed) -> &'static str {
 fn when_unopened(why: StaysSealed) -> String {
     let sealed = facts::SEALED;
     match why {
-        // Without the file the service starts, locked. Then somebody with the recovery code opens it, and has a key sealed anew.
-        StaysSealed::Foreign => format!(
-            "sudo mv {sealed} {sealed}.foreign && sudo systemctl restart procurify-tokend && sudo procurify-token unlock"
-        ),
+        // With a new key the service starts, locked: then somebody with the recovery code opens the vault, and has it take the new key.
+        StaysSealed::Foreign => {
+            format!("sudo mv {sealed} {sealed}.foreign && sudo procurify-token service install --system")
+        }
         StaysSealed::TpmLocked => "sudo tpm2_dictionarylockout --clear-lockout".to_owned(),
+    }
+}
+
+fn lacking(lack: Lack) -> String {
+    let why = match lack {
+        Lack::NoKey => format!("{} is missing", facts::SEALED),
+        Lack::Unopened(why) => unopened(why).to_owned(),
+        Lack::Untried => "this one was given no key, and nobody knows whether the sealed one fits".to_owned(),
+    };
+    format!("leaves the vault locked, or no service: {why}")
+}
+
+fn when_lacking(lack: Lack) -> String {
+    match lack {
+        Lack::NoKey => "sudo procurify-token service install --system".to_owned(),
+        Lack::Unopened(why) => when_unopened(why),
+        Lack::Untried => "sudo systemctl restart procurify-tokend && sudo procurify-token unlock, then sudo procurify-token slot add \
+             credential"
+            .to_owned(),
     }
 }
 
@@ -242,6 +289,29 @@ mod tests {
             (None, "1 credential, healthy", "procurify-token status"),
         ] {
             assert_eq!(for_vault(vault, said), next, "{vault:?} {said}");
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_followed_by_what_has_the_vault_take_it() {
+        let next = |vault, kind| with_new_key(Some(vault), kind);
+        let twice = "sudo procurify-token unlock, then sudo procurify-token slot add credential";
+        assert_eq!(next(VaultState::Locked, "credential").as_deref(), Some(twice));
+        let once = "sudo procurify-token slot add key-file";
+        assert_eq!(next(VaultState::Open, "key-file").as_deref(), Some(once));
+        // A sealed key may lie about, which init is not to take.
+        assert_eq!(next(VaultState::Missing, "key-file").as_deref(), Some("sudo procurify-token init"));
+        assert_eq!(next(VaultState::Missing, "credential"), None);
+    }
+
+    #[test]
+    fn what_keeps_the_next_start_from_opening_the_vault_is_said_with_what_to_type() {
+        for (lack, why, typed) in [
+            (Lack::NoKey, "is missing", "sudo procurify-token service install --system"),
+            (Lack::Unopened(StaysSealed::Foreign), "or is damaged", "--system"),
+            (Lack::Untried, "given no key", "slot add credential"),
+        ] {
+            assert!(lacking(lack).contains(why) && when_lacking(lack).ends_with(typed), "{lack:?}");
         }
     }
 
