@@ -6,7 +6,11 @@
 //! in one place.
 
 use std::convert::Infallible;
+#[cfg(unix)]
+use std::fs;
 use std::io::{self, Write as _, stdout};
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -77,7 +81,8 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
     let config = config?;
     let access = config.access(os::effective_user(), &place.config_file)?;
     if arguments.check_config {
-        return writeln!(stdout(), "{} is good", place.config_file.display()).context("cannot print");
+        // Whatever else of it could keep a daemon from its start.
+        return issuer(&config).and_then(|_| place.tell_that_it_is_good());
     }
     let verbosity = logging::start(config.log.level, place.log()?.as_deref())?;
     let mut warnings = Vec::new();
@@ -155,7 +160,7 @@ fn run_untold(arguments: &Arguments) -> anyhow::Result<()> {
         sleep(START).await;
         own_pages.give_back();
     });
-    let supervisor = Arc::new(Supervisor::new(Arc::clone(&vitals)));
+    let supervisor = Arc::new(Supervisor::new(Arc::clone(&vitals), place.check_command()));
     let heartbeat = Heartbeat::new(vitals);
     let keep_up =
         Upkeep { signals, stop, place, verbosity, access, controls, audit: audit.handle(), supervisor };
@@ -252,8 +257,10 @@ fn doctor(place: &Place, config: anyhow::Result<Config>) -> anyhow::Result<()> {
         Ok(config) => (config, None),
         Err(problem) => (Config::default(), Some(format!("{problem:#}"))),
     };
-    let mut found: Vec<_> =
-        problem.map(|why| checkup::bad_configuration(&place.config_file, why)).into_iter().collect();
+    let mut found: Vec<_> = problem
+        .map(|why| checkup::bad_configuration(&place.config_file, why, &place.check_command()))
+        .into_iter()
+        .collect();
     guarded::prefer(kind_of_memory(&config.security, place.is_system));
     let Ok(_probe) = GuardedKey::try_fill(|_| Ok::<_, Infallible>(()));
     let forbidden = os::forbid_core_dumps().is_ok();
@@ -333,7 +340,7 @@ fn sandboxed(
     if !config.security.sandbox {
         return Confinement::None;
     }
-    let checkup::Places { config: config_file, vault, cache, audit, sockets } = ours;
+    let checkup::Places { config: config_file, vault, cache, audit, sockets, .. } = ours;
     let files = sockets.iter().chain([&vault.vault, &vault.key_file, cache]);
     let mut folders: Vec<_> = files.filter_map(|file| file.parent()).map(Path::to_owned).collect();
     if config.audit.keep != Keep::Off {
@@ -374,12 +381,16 @@ struct Place {
     is_system: bool,
     /// Of Windows.
     is_service: bool,
+    /// The user id that everything must belong to; of no meaning on Windows.
+    owner: u32,
 }
 
 impl Place {
     fn find(arguments: &Arguments) -> anyhow::Result<Self> {
         let folders = if arguments.system { Folders::of_system() } else { Folders::of_user()? };
+        let is_looked_at = arguments.doctor || arguments.check_config;
         let place = Self {
+            owner: owner(&folders, arguments.system && is_looked_at),
             config_file: arguments.config.clone().unwrap_or_else(|| folders.config_file()),
             config_was_named: arguments.config.is_some(),
             named_socket: arguments.socket.clone(),
@@ -392,7 +403,7 @@ impl Place {
         };
         // Who only looks makes nothing.
         #[cfg(windows)]
-        if place.is_system && !arguments.doctor && !arguments.check_config {
+        if place.is_system && !is_looked_at {
             place.make()?;
         }
         Ok(place)
@@ -405,8 +416,8 @@ impl Place {
         Ok(os::make_system_folder(&self.folders.data)?)
     }
 
-    /// Reads the configuration. That of Windows's system is believed only where it and its folders are closed to others: what it
-    /// names is run as SYSTEM.
+    /// Reads the configuration. It is believed only where nobody else could change it, on Windows that of the system: what it
+    /// names is run, and it says who is served.
     fn config(&self) -> anyhow::Result<Config> {
         #[cfg(windows)]
         if self.is_system {
@@ -414,7 +425,34 @@ impl Place {
                 os::judge_way(place)?;
             }
         }
+        #[cfg(unix)]
+        os::judge_settings(&self.config_file, self.owner).context("the configuration is not taken")?;
         Ok(Config::read(&self.config_file, !self.config_was_named)?)
+    }
+
+    /// What says whether the configuration that this daemon reads is good.
+    fn check_command(&self) -> String {
+        use std::fmt::Write as _;
+        let mut command = "procurify-tokend".to_owned();
+        if self.is_system {
+            command.push_str(" --system");
+        }
+        command.push_str(" --check-config");
+        if self.config_was_named {
+            let _ = write!(command, " --config '{}'", self.config_file.display());
+        }
+        command
+    }
+
+    /// Of a configuration that was read.
+    fn tell_that_it_is_good(&self) -> anyhow::Result<()> {
+        let file = self.config_file.display();
+        let told = if self.config_file.exists() {
+            format!("{file} is good")
+        } else {
+            format!("there is no {file}: the defaults are in force")
+        };
+        writeln!(stdout(), "{told}").context("cannot print")
     }
 
     /// The log's file, where nobody reads standard error.
@@ -429,6 +467,7 @@ impl Place {
 
     fn places(&self, config: &Config, sockets: Vec<PathBuf>) -> checkup::Places {
         checkup::Places {
+            owner: self.owner,
             config: self.config_file.clone(),
             vault: self.folders.vault(&config.vault),
             cache: self.folders.cache(&config.cache),
@@ -489,7 +528,11 @@ impl Upkeep {
         let (issuer, access, config) = match reloaded {
             Ok(reloaded) => reloaded,
             Err(problem) => {
-                warn!("the configuration stays as it was: {problem:#}{}", closed_by_the_sandbox(&problem));
+                let why = format!("{problem:#}{}", closed_by_the_sandbox(&problem));
+                warn!("the configuration stays as it was: {why}");
+                let finding =
+                    checkup::not_in_force(&self.place.config_file, &why, &self.place.check_command());
+                let _ = self.controls.send(Control::NotInForce(finding)).await;
                 return false;
             }
         };
@@ -584,6 +627,30 @@ fn within_descriptors(most: usize, access: &Access, warnings: &mut Vec<String>) 
     most.min(affordable.max(1))
 }
 
+/// Whose everything must be: of who runs the daemon, and that need not be who looks at what the system's stands on.
+#[cfg(unix)]
+fn owner(folders: &Folders, is_of_service: bool) -> u32 {
+    let own = os::effective_user().uid().unwrap_or_default();
+    if !is_of_service {
+        return own;
+    }
+    let state = fs::metadata(&folders.state).ok().map(|folder| folder.uid());
+    let service = os::account(SERVICE_USER).and_then(|account| account.user.uid());
+    owner_of_service(state, service, own)
+}
+
+#[cfg(windows)]
+fn owner(_: &Folders, _: bool) -> u32 {
+    0
+}
+
+/// The user whom the system's service runs as: the one who was made for it, if there is one, for a folder may be somebody's by
+/// mistake; else whose its state is.
+#[cfg(unix)]
+fn owner_of_service(state: Option<u32>, service: Option<u32>, own: u32) -> u32 {
+    service.or(state).unwrap_or(own)
+}
+
 fn issuer(config: &Config) -> anyhow::Result<HttpsIssuer> {
     Ok(HttpsIssuer::new(IssuerSettings {
         extra_ca: config.issuer.extra_ca.clone().map(PathBuf::from),
@@ -608,9 +675,37 @@ const NO_PLACE: &str = if cfg!(windows) {
 } else {
     "there is no home folder: set HOME, or --socket"
 };
+#[cfg(unix)]
+const SERVICE_USER: &str = "procurify-token";
 /// For the vault, the cache, token requests, and what libraries open.
 const SPARE_DESCRIPTORS: usize = 64;
 /// What is needed in the first second is most of what is ever needed only once.
 const START: Duration = Duration::from_secs(1);
 /// How long callers may take to read their last answers.
 const GOOD_BYE: Duration = Duration::from_secs(1);
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn what_to_type_names_the_configuration_that_this_daemon_reads() {
+        let command = |words: &[&str]| {
+            let words = [&["procurify-tokend"], words].concat();
+            Place::find(&Arguments::parse_from(words)).unwrap().check_command()
+        };
+        assert_eq!(command(&["--system"]), "procurify-tokend --system --check-config");
+        let named = command(&["--system", "--config", "/c/a.toml"]);
+        assert_eq!(named, "procurify-tokend --system --check-config --config '/c/a.toml'");
+    }
+
+    #[test]
+    fn what_the_system_stands_on_is_judged_by_the_services_user_and_not_by_who_looks() {
+        assert_eq!(owner_of_service(Some(997), Some(997), 0), 997);
+        assert_eq!(owner_of_service(Some(7), Some(997), 0), 997, "given away by mistake");
+        assert_eq!(owner_of_service(Some(0), None, 0), 0, "a service that root runs");
+        assert_eq!(owner_of_service(Some(65532), None, 0), 65532, "in a container");
+        assert_eq!(owner_of_service(None, None, 0), 0);
+    }
+}

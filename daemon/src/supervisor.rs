@@ -37,12 +37,14 @@ pub struct Supervisor {
     is_ready: AtomicBool,
     /// The configuration on the disk was refused when it was last read.
     is_outdated: AtomicBool,
+    /// What says whether it is good.
+    check: String,
 }
 
 impl Supervisor {
-    /// Of the daemon with this driver.
-    pub fn new(vitals: Arc<Vitals>) -> Self {
-        Self { vitals, is_ready: AtomicBool::new(false), is_outdated: AtomicBool::new(false) }
+    /// Of the daemon with this driver; `check` is what to type to have its configuration judged.
+    pub fn new(vitals: Arc<Vitals>, check: String) -> Self {
+        Self { vitals, is_ready: AtomicBool::new(false), is_outdated: AtomicBool::new(false), check }
     }
 
     /// Tells that the daemon is ready, once the vault has been opened or turned out to be for a person to open, and from then on
@@ -92,8 +94,8 @@ impl Supervisor {
     fn status(&self, condition: Condition) -> String {
         let mut status = status(condition);
         if self.is_outdated.load(Ordering::Relaxed) {
-            status
-                .push_str("; the configuration on the disk is not in force: procurify-tokend --check-config");
+            status.push_str("; the configuration on the disk is not in force: ");
+            status.push_str(&self.check);
         }
         status
     }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use procurify_sandbox::Knobs;
-use procurify_token_tests::{Home, credential, skipped};
+use procurify_token_tests::{Home, credential, program, skipped};
 use serde_json::Value;
 
 #[test]
@@ -74,6 +75,44 @@ fn somebody_elses_file_in_the_vaults_place_is_told_where_no_daemon_can_start() {
         &format!("sudo chown 0 '{}'", vault.display()),
     ]);
     assert_eq!(everything_below(home.path()), before, "looking has changed something");
+}
+
+#[test]
+fn root_is_told_of_the_systems_places_where_the_systems_service_does_not_come_up() {
+    let test = "root_is_told_of_the_systems_places";
+    let may_mount = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/etc"]).output();
+    if !may_mount.is_ok_and(|output| output.status.success()) {
+        return skipped(test, "only root can put other folders in the system's place, for itself");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let programs = program("procurify-token").parent().unwrap().display().to_string();
+    let doctor = |more: &str| {
+        let script = format!("{MACHINE}\n{more}\nPATH=\"$HOME:{programs}:$PATH\" procurify-token doctor");
+        let mut command = Command::new("unshare");
+        command.args(["-m", "/bin/sh", "-ec", &script]).env_clear();
+        command.env("HOME", home.path()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, told) = doctor("");
+    let parts = ["does not come up: activating (auto-restart)", "none yet at /var/lib/procurify-token/vault"];
+    assert!(code == Some(15) && parts.iter().all(|part| told.contains(part)), "{told}");
+    assert!(told.contains("1 problem to mend"), "what is the service's is as it should be: {told}");
+    for (bad, part) in [
+        ("echo nonsense >/etc/procurify-token/config.toml", "/etc/procurify-token/config.toml, line 1"),
+        (
+            ": >/etc/procurify-token/config.toml; chmod 0 /etc/procurify-token/config.toml",
+            "cannot read it: chmod a+rX",
+        ),
+        ("chmod 777 /etc/procurify-token", "sudo chmod go-w '/etc/procurify-token'"),
+        (
+            "chown 0 /var/lib/procurify-token/tokens.redb",
+            "sudo chown 997 '/var/lib/procurify-token/tokens.redb'",
+        ),
+    ] {
+        let (code, told) = doctor(bad);
+        assert!(code == Some(15) && told.contains(part), "{part} is not in {told}");
+    }
 }
 
 #[test]
@@ -184,6 +223,18 @@ fn however_much_there_is_to_tell_an_answer_comes() {
     assert!(json["findings"].as_array().unwrap().iter().any(answers), "the daemon itself has answered");
     assert!(json.to_string().contains("more findings do not fit"));
 }
+
+/// What the system's package leaves, with a service that is started again and again; seen by one process alone.
+const MACHINE: &str = r#"
+for folder in /etc /var/lib /run; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
+mkdir -p /etc/systemd/system /etc/procurify-token /run/procurify-token
+chmod 755 /etc/procurify-token
+: >/etc/systemd/system/procurify-tokend.service
+install -d -m 700 -o 997 /var/lib/procurify-token
+install -m 600 -o 997 /dev/null /var/lib/procurify-token/tokens.redb
+printf '#!/bin/sh\necho ActiveState=activating; echo SubState=auto-restart\n' >"$HOME/systemctl"
+chmod 755 "$HOME/systemctl"
+"#;
 
 fn found<'a>(report: &'a Value, severity: &str) -> &'a Value {
     report["findings"].as_array().unwrap().iter().find(|finding| finding["severity"] == severity).unwrap()

@@ -1,7 +1,8 @@
 //! How a daemon comes to run, and with which configuration; and the demo, which starts everything by itself.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -131,12 +132,56 @@ fn the_default_configuration_is_good_and_changes_nothing() {
     let home = Home::new(&[]);
     let printed = home.daemon_command().arg("--print-default-config").output().unwrap();
     let defaults = String::from_utf8(printed.stdout).unwrap();
-    for text in [defaults.clone(), defaults.replace("#= ", "")] {
+    // The one file of the examples that has to be there.
+    let all = defaults.replace("#= ", "");
+    let ca = home.ca_file().display().to_string();
+    assert!(all.contains(EXAMPLE_CA), "{all}");
+    for text in [defaults, all.replace(EXAMPLE_CA, &ca)] {
         let file = home.path().join("defaults.toml");
         fs::write(&file, text).unwrap();
         let checked = home.daemon_command().args(["--check-config", "--config"]).arg(&file).output().unwrap();
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
+}
+
+#[test]
+fn a_configuration_is_called_good_only_where_a_daemon_would_start_with_it() {
+    let home = Home::new(&[]);
+    let check = || home.daemon_command().arg("--check-config").output().unwrap();
+    let file = home.config_folder().join("config.toml");
+    assert_eq!(String::from_utf8(check().stdout).unwrap(), format!("{} is good\n", file.display()));
+    fs::write(&file, "[issuer]\nextra-ca = \"/nowhere/nothing.pem\"").unwrap();
+    let checked = check();
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(!checked.status.success() && told.contains("/nowhere/nothing.pem"), "{told}");
+    fs::remove_file(&file).unwrap();
+    let told = String::from_utf8(check().stdout).unwrap();
+    assert_eq!(told, format!("there is no {}: the defaults are in force\n", file.display()));
+}
+
+#[test]
+fn a_configuration_that_others_could_change_is_refused_at_a_start_and_at_a_reload() {
+    let home = Home::new(&[]);
+    let (folder, file) = (home.config_folder(), home.config_folder().join("config.toml"));
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    for (path, open, closed) in [(&folder, 0o777, 0o700), (&folder, 0o1777, 0o700), (&file, 0o666, 0o600)] {
+        set_mode(path, open);
+        let refused = home.try_start().expect_err("what others could change is refused");
+        for part in [&format!("has mode {open:04o}"), &format!("chmod go-w '{}'", path.display())] {
+            assert!(refused.stderr.contains(part), "{part:?} is not in {}", refused.stderr);
+        }
+        set_mode(path, closed);
+    }
+    let daemon = home.start();
+    set_mode(&folder, 0o777);
+    daemon.signal(Signal::HUP);
+    until(|| home.log().contains("the configuration stays as it was"));
+    until(|| home.command(["status"]).run().stdout.contains("chmod go-w"));
+    home.command(["doctor"]).run().ends_with(15).showing(&["is not in force", "chmod go-w"]);
+    set_mode(&folder, 0o700);
+    daemon.signal(Signal::HUP);
+    until(|| !home.command(["status"]).run().stdout.contains("is not in force"));
+    assert!(daemon.stop().success());
 }
 
 #[test]
@@ -160,9 +205,11 @@ fn a_hangup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     until(|| home.command(["status", "--json"]).run().succeeds().json()["daemon"]["extra_ca"] == ca.as_str());
     home.command(["refresh", "acme", "--retry"]).run().succeeds();
 
+    home.command(["doctor"]).run().succeeds();
     fs::write(home.config_folder().join("config.toml"), "nonsense").unwrap();
     daemon.signal(Signal::HUP);
-    until(|| home.log().contains("the configuration stays as it was"));
+    until(|| home.command(["status"]).run().succeeds().stdout.contains("is not in force"));
+    home.command(["doctor"]).run().ends_with(15).showing(&["is not in force", "line 1", "--check-config"]);
     home.command(["refresh", "acme"]).run().succeeds();
     assert!(daemon.stop().success());
 }
@@ -245,3 +292,5 @@ fn until(condition: impl Fn() -> bool) {
     let is_so = |_| condition() || nothing.recv_timeout(Duration::from_millis(1)).is_ok();
     assert!((0..PATIENCE.as_millis()).any(is_so), "it never came about");
 }
+
+const EXAMPLE_CA: &str = "/etc/ssl/company-ca.pem";

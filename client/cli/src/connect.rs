@@ -48,7 +48,21 @@ impl Daemon {
 
     /// Connects to a daemon that runs already.
     pub(crate) fn connect_to_running(&self) -> Result<Client, Failure> {
-        Client::connect(&self.options()).map_err(|error| match error {
+        self.connected(&self.options())
+    }
+
+    /// The same for who has other things to look at, and waits no longer than a daemon takes that is well.
+    pub(crate) fn look_in(&self) -> Result<Client, Failure> {
+        self.connected(&self.options().deadline(GLANCE))
+    }
+
+    /// Who is in charge of the daemon that this leads to, unless that was named.
+    pub(crate) fn supervisor(&self) -> Option<Supervisor> {
+        if self.named.is_some() { None } else { Supervisor::here() }
+    }
+
+    fn connected(&self, options: &Options) -> Result<Client, Failure> {
+        Client::connect(options).map_err(|error| match error {
             Error::NoDaemon { .. } => Failure::from(error).hint(self.how_to_start()),
             other => other.into(),
         })

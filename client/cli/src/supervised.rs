@@ -1,8 +1,9 @@
 //! Whether a service manager is in charge of the daemon: then the command must not start a second one beside it.
 //!
-//! Only looks for unit files; whether the service is enabled or failed is the service manager's to say.
+//! Looks for unit files; whether the service is enabled or failed is the service manager's to say, which only `doctor` asks.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use procurify_token_protocol::endpoint::{self, Platform};
 
@@ -60,6 +61,26 @@ impl Supervisor {
         }
     }
 
+    /// Whether the daemon is the whole system's.
+    pub(crate) fn is_of_system(&self) -> bool {
+        matches!(self.manager, Manager::SystemdSystem | Manager::LaunchdSystem)
+    }
+
+    /// Of a daemon that it has given up, or starts again and again: how it says so, and what shows more. Asks systemd.
+    pub(crate) fn down(&self) -> Option<Down> {
+        let (user, sudo): (&[_], _) = match self.manager {
+            Manager::SystemdUser => (&["--user"], ""),
+            Manager::SystemdSystem => (&[], if system::is_root() { "" } else { "sudo " }),
+            Manager::LaunchdUser | Manager::LaunchdSystem => return None,
+        };
+        let mut asked = Command::new("systemctl");
+        asked.args(user).args(["show", "--property=ActiveState,SubState", UNITS[0]]);
+        let answer = asked.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        let state = down_state(&String::from_utf8_lossy(&answer.stdout))?;
+        let user = if user.is_empty() { "" } else { "--user " };
+        Some(Down { state, look: format!("{sudo}journalctl {user}-u procurify-tokend -n 20") })
+    }
+
     /// Whether it listens for the daemon while that does not run.
     pub(crate) fn keeps_the_socket(&self) -> bool {
         let is_systemd = matches!(self.manager, Manager::SystemdUser | Manager::SystemdSystem);
@@ -78,6 +99,11 @@ impl Supervisor {
         let looked = std::fs::symlink_metadata(&socket);
         let is_closed = looked.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
         (is_system && is_closed).then_some(socket)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn below(root: &Path) -> Option<Self> {
+        Self::find(root, Some(&root.join("home")), Some(&root.join("home/.config")))
     }
 
     fn find(root: &Path, home: Option<&Path>, config: Option<&Path>) -> Option<Self> {
@@ -113,6 +139,24 @@ impl Supervisor {
     fn label(&self) -> String {
         self.unit.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
+}
+
+/// A daemon that does not come up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Down {
+    /// In the service manager's words.
+    pub(crate) state: String,
+    /// Shows why.
+    pub(crate) look: String,
+}
+
+/// What systemd says of a service, if it says that it is down. One that nobody has asked for yet is not, nor one that starts.
+fn down_state(properties: &str) -> Option<String> {
+    let value = |name: &str| {
+        properties.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
+    };
+    let (active, sub) = (value("ActiveState"), value("SubState"));
+    (active == "failed" || sub.starts_with("auto-restart")).then(|| format!("{active} ({sub})"))
 }
 
 fn plist_in(folder: &Path) -> Option<PathBuf> {
@@ -154,6 +198,20 @@ mod tests {
         assert_eq!((found.unit.clone(), found.start_command()), (unit, command.to_owned()));
     }
 
+    #[rstest]
+    #[case("ActiveState=failed\nSubState=failed\n", Some("failed (failed)"))]
+    #[case("SubState=auto-restart\nActiveState=activating\n", Some("activating (auto-restart)"))]
+    #[case("ActiveState=active\nSubState=running\n", None)]
+    #[case("ActiveState=activating\nSubState=start\n", None)]
+    #[case("ActiveState=inactive\nSubState=dead\n", None)]
+    #[case("", None)]
+    fn a_service_that_does_not_come_up_is_told_from_one_that_waits(
+        #[case] properties: &str,
+        #[case] state: Option<&str>,
+    ) {
+        assert_eq!(down_state(properties).as_deref(), state);
+    }
+
     #[test]
     fn other_units_are_nobody() {
         let root = tempfile::tempdir().unwrap();
@@ -166,6 +224,6 @@ mod tests {
     }
 
     fn find(root: &Path) -> Option<Supervisor> {
-        Supervisor::find(root, Some(&root.join("home")), Some(&root.join("home/.config")))
+        Supervisor::below(root)
     }
 }

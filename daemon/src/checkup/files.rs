@@ -68,4 +68,35 @@ fn finding(severity: Severity, path: &Path, found: String, mend: String) -> Find
     Finding { severity, area: Area::Files, subject: path.display().to_string(), found, mend }
 }
 
-const LEAST_ROOM: u64 = 4 * 1024 * 1024;
+/// `needed` is what a change to the vault takes.
+fn judge_room(folder: &Path, free: u64, needed: u64, mend: &str) -> Option<Finding> {
+    let kb = free / 1024;
+    let (severity, found) = if free <= needed {
+        (Severity::Problem, format!("{kb} kB are free on its disk, too little for a change to be stored"))
+    } else if free < needed.saturating_mul(2).max(LITTLE_ROOM) {
+        let found = format!(
+            "only {kb} kB are free on its disk; once it is full no change can be stored, and tokens are handed out all the same"
+        );
+        (Severity::Notice, found)
+    } else {
+        return None;
+    };
+    Some(finding(severity, folder, found, mend.to_owned()))
+}
+
+/// Less than this may be gone in a moment.
+const LITTLE_ROOM: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_room_is_no_problem_before_a_change_finds_none() {
+        let seen = |free, needed| judge_room(Path::new("/d"), free, needed, "df").map(|found| found.severity);
+        assert_eq!(seen(LITTLE_ROOM, 1000), None);
+        assert_eq!(seen(LITTLE_ROOM - 1, 1000), Some(Severity::Notice));
+        assert_eq!(seen(30_000_000, 20_000_000), Some(Severity::Notice));
+        assert_eq!(seen(1000, 1000), Some(Severity::Problem));
+    }
+}

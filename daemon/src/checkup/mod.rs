@@ -32,6 +32,8 @@ pub use network::way;
 /// Where everything is that a daemon stands on.
 #[derive(Clone, Debug)]
 pub struct Places {
+    /// The user id that it must belong to; of no meaning on Windows.
+    pub owner: u32,
     /// The configuration file, where there is one.
     pub config: PathBuf,
     /// The vault and what opens it.
@@ -150,15 +152,22 @@ pub fn clock(wall: DateTime<Utc>, server_ahead: Option<TimeDelta>) -> Vec<Findin
     }
 }
 
-/// The configuration cannot be read, so that no daemon starts.
-pub fn bad_configuration(path: &Path, why: String) -> Finding {
+/// The configuration cannot be used, so that no daemon starts. `check` is what to type to have it judged.
+pub fn bad_configuration(path: &Path, why: String, check: &str) -> Finding {
     Finding {
         severity: Severity::Problem,
         area: Area::Daemon,
         subject: path.display().to_string(),
         found: why,
-        mend: "mend the configuration; procurify-tokend --check-config says whether it is good".to_owned(),
+        mend: format!("mend the configuration; {check} says whether it is good"),
     }
+}
+
+/// The daemon goes on with an earlier configuration, for that on the disk was refused when it was read again.
+pub fn not_in_force(path: &Path, why: &str, check: &str) -> Finding {
+    let found = format!("the configuration on the disk is not in force: {why}");
+    let mend = format!("mend the configuration until {check} finds it good; then have it read again");
+    Finding { found, mend, ..bad_configuration(path, String::new(), check) }
 }
 
 /// What stands in the place of credentials that nobody may look at.

@@ -37,7 +37,8 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
         let audit = self.parts.audit.warnings();
         let audit = audit.iter().filter(|told| !told.is_empty());
         let audit = audit.map(|told| known(Severity::Problem, Area::Daemon, told));
-        let mut told: Vec<_> = warnings.chain(problems).chain(audit).collect();
+        let told = self.not_in_force.iter().cloned().chain(warnings).chain(problems).chain(audit);
+        let mut told: Vec<_> = told.collect();
         let memory =
             checkup::memory(guarded::achieved(), self.parts.core_dumps_forbidden, Some(self.parts.sandbox));
         let places = self.parts.places.clone();

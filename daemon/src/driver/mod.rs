@@ -46,7 +46,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use procurify_token_protocol::{
-    Answer, CredentialCopy, CredentialName, Description, Failure, RecoveryCode, Refusal, Request, SlotId,
+    Answer, CredentialCopy, CredentialName, Description, Failure, Finding, RecoveryCode, Refusal, Request,
+    SlotId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
@@ -136,6 +137,8 @@ pub enum Control<I> {
         /// The extra CA that is in force now.
         extra_ca: Option<PathBuf>,
     },
+    /// The configuration on the disk was refused, as is said here, and the earlier one goes on.
+    NotInForce(Finding),
     /// The daemon stops.
     Stop,
 }
@@ -185,6 +188,8 @@ pub struct Driver<I, C> {
     beside: beside::Places,
     /// Who may have the next page of an export.
     export: Option<ExportPass>,
+    /// Why the configuration on the disk is not in force.
+    not_in_force: Option<Finding>,
     /// What was wrong when the vault was last opened.
     problems: Vec<String>,
     waiters: HashMap<Waiter, (CredentialName, Reply)>,
@@ -296,6 +301,7 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
             is_unusable: false,
             beside: beside::Places::default(),
             export: None,
+            not_in_force: None,
             problems: Vec::new(),
             waiters: HashMap::new(),
             next_waiter: 0,
@@ -337,7 +343,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                     Some(Control::Reconfigure { policy, issuer, extra_ca }) => {
                         self.keeper.set_policy(policy, self.parts.clock.now());
                         (self.parts.issuer, self.parts.extra_ca) = (issuer, extra_ca);
+                        self.not_in_force = None;
                     }
+                    Some(Control::NotInForce(finding)) => self.not_in_force = Some(finding),
                     Some(Control::Stop) | None => break,
                 },
                 Some(event) = self.running.next() => self.come_back(event),

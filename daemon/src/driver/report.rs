@@ -49,7 +49,9 @@ impl<I: TokenIssuer, C: Clock> Driver<I, C> {
                 let short = short.first().map(|name| explain::short_of_budget(name, short.len()));
                 let audit = self.parts.audit.warnings().into_iter().filter(|warning| !warning.is_empty());
                 let known = self.parts.warnings.iter().chain(&self.problems).cloned();
-                known.chain(skew).chain(short).chain(audit).collect()
+                let refused = self.not_in_force.iter();
+                let refused = refused.map(|finding| format!("{}. {}.", finding.found, finding.mend));
+                refused.chain(known).chain(skew).chain(short).chain(audit).collect()
             },
         }
     }

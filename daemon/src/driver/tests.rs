@@ -125,6 +125,7 @@ impl Daemon {
             clock,
             policy: Policy { rate: 1000, ..Policy::default() },
             places: Places {
+                owner: rustix::process::geteuid().as_raw(),
                 config: path("config/config.toml"),
                 vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
                 cache: path("state/tokens.redb"),

@@ -9,6 +9,8 @@ mod groups;
 mod heap;
 mod peer;
 pub mod sandbox;
+#[cfg(unix)]
+mod settings;
 mod settled;
 mod signals;
 #[cfg(unix)]
@@ -22,6 +24,8 @@ pub use heap::set_habits;
 #[cfg(unix)]
 pub use peer::identify;
 pub use peer::{Identity, Onlooker, Process, Seen};
+#[cfg(unix)]
+pub use settings::judge_settings;
 pub use settled::OwnPages;
 #[cfg(windows)]
 pub use signals::ask_to_stop;

@@ -180,7 +180,7 @@ pub enum VaultError {
         kib: u32,
     },
     /// The vault is opened by a key file, and the key file is not there.
-    #[error("The key file {path} is missing. Put it back from your backup: without it the vault cannot be opened.", path = .path.display())]
+    #[error("The key file {path} is missing. Put it back from your backup; where the vault has another key, procurify-token unlock asks for that.", path = .path.display())]
     KeyFileMissing {
         /// Where it was looked for.
         path: PathBuf,

@@ -502,6 +502,7 @@ fn start(shared: &Shared, folder: &TempDir) -> (Door, mpsc::Sender<Control<Share
         clock: shared.clone(),
         policy,
         places: Places {
+            owner: rustix::process::geteuid().as_raw(),
             config: path("config/config.toml"),
             vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
             cache: path("state/tokens.redb"),

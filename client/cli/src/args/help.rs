@@ -116,7 +116,8 @@ Examples:
   procurify-token curl acme /api/v3/vendors/ --json '{\"name\": \"New vendor\"}'";
 
 pub(super) const DOCTOR: &str = "\
-It changes nothing, starts no daemon, and asks for no token. Where no daemon answers it looks at what one would stand on. \
+It changes nothing, starts no daemon, and asks for no token; where a service manager keeps the socket, being asked may have that start \
+its daemon. Where none answers it looks at what one would stand on. \
 15 is its exit code where something has to be mended.
 
 Examples:

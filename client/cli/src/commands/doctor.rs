@@ -1,5 +1,5 @@
-//! `doctor`: what is amiss, and what to type about it. Starts no daemon and changes nothing; where none answers, the program of
-//! the daemon looks at what it would stand on.
+//! `doctor`: what is amiss, and what to type about it. Starts no daemon itself and changes nothing; where none answers, the program of
+//! the daemon looks at what it would stand on: at the system's places, where the system's service is the one that should answer.
 
 use std::io::{IsTerminal as _, stdout};
 use std::process::{Command, Stdio};
@@ -13,14 +13,24 @@ use crate::args::JsonArgs;
 use crate::autostart::program_beside_us;
 use crate::connect::Daemon;
 use crate::exit::{ExitCode, Failure};
-use crate::{report, say, text};
+use crate::supervised::{Down, Supervisor};
+use crate::{report, say, system, text};
 
 pub(super) fn run(daemon: &Daemon, args: JsonArgs) -> Result<(), Failure> {
-    let mut found = match of_daemon(daemon) {
+    let supervisor = daemon.supervisor();
+    // Its socket may be kept for it, and nobody would answer there.
+    let answered = match supervisor.as_ref().and_then(Supervisor::down) {
+        Some(down) => Err(does_not_come_up(&down)),
+        None => of_daemon(daemon).map_err(silent),
+    };
+    let mut found = match answered {
         Ok(found) => found,
-        Err(failure) => {
-            let mut found = vec![silent(failure)];
-            found.extend(without_daemon(daemon)?);
+        Err(silent) => {
+            let mut found = vec![silent];
+            match Ground::of(supervisor.as_ref(), system::is_root()) {
+                Ground::SystemClosedToUs => found.push(ask_root()),
+                ground => found.extend(without_daemon(daemon, ground)?),
+            }
             found
         }
     };
@@ -44,7 +54,7 @@ pub(super) fn run(daemon: &Daemon, args: JsonArgs) -> Result<(), Failure> {
 }
 
 fn of_daemon(daemon: &Daemon) -> Result<Vec<Finding>, Failure> {
-    let mut client = daemon.connect_to_running()?;
+    let mut client = daemon.look_in()?;
     let status = client.status()?;
     let mut found = match client.request(&Request::Examine, PATIENCE)? {
         Answer::Findings(found) => found,
@@ -75,9 +85,50 @@ fn silent(failure: Failure) -> Finding {
     Finding { severity, area: Area::Daemon, subject: "procurify-tokend".to_owned(), found, mend }
 }
 
-fn without_daemon(daemon: &Daemon) -> Result<Vec<Finding>, Failure> {
+fn does_not_come_up(down: &Down) -> Finding {
+    Finding {
+        severity: Severity::Problem,
+        area: Area::Daemon,
+        subject: "procurify-tokend".to_owned(),
+        found: format!("the service does not come up: {}", down.state),
+        mend: format!("mend what is told here; if nothing is, {} shows its last words", down.look),
+    }
+}
+
+/// Where the daemon stands that should have answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ground {
+    User,
+    System,
+    SystemClosedToUs,
+}
+
+impl Ground {
+    fn of(supervisor: Option<&Supervisor>, is_root: bool) -> Self {
+        match (supervisor.is_some_and(Supervisor::is_of_system), is_root) {
+            (true, true) => Self::System,
+            (true, false) => Self::SystemClosedToUs,
+            (false, _) => Self::User,
+        }
+    }
+}
+
+fn ask_root() -> Finding {
+    Finding {
+        severity: Severity::Notice,
+        area: Area::Files,
+        subject: "the system's service".to_owned(),
+        found: "what it stands on is for root to look at".to_owned(),
+        mend: "sudo procurify-token doctor".to_owned(),
+    }
+}
+
+fn without_daemon(daemon: &Daemon, ground: Ground) -> Result<Vec<Finding>, Failure> {
     let program = program_beside_us("procurify-tokend");
     let mut command = Command::new(&program);
+    if ground == Ground::System {
+        command.arg("--system");
+    }
     command.arg("--doctor").stdin(Stdio::null()).stderr(Stdio::piped());
     if let Some(socket) = daemon.named_socket() {
         command.arg("--socket").arg(socket);
@@ -148,6 +199,23 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_looks_at_what_the_system_s_service_stands_on_and_nobody_else_does() {
+        let root = tempfile::tempdir().unwrap();
+        let unit = |folder: &str| {
+            let unit = root.path().join(folder).join("procurify-tokend.service");
+            std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+            std::fs::write(&unit, "").unwrap();
+            Supervisor::below(root.path()).unwrap()
+        };
+        let system = unit("usr/lib/systemd/system");
+        assert_eq!(Ground::of(Some(&system), true), Ground::System);
+        assert_eq!(Ground::of(Some(&system), false), Ground::SystemClosedToUs);
+        let user = unit("etc/systemd/user");
+        assert_eq!(Ground::of(Some(&user), true), Ground::User);
+        assert_eq!(Ground::of(None, true), Ground::User);
+    }
 
     #[test]
     fn the_sum_is_a_sentence() {

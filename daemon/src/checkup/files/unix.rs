@@ -12,10 +12,10 @@ use std::path::Path;
 use procurify_token_protocol::{Finding, Severity};
 
 use super::super::{Places, quoted};
-use super::{Kind, LEAST_ROOM, files_of, finding};
+use super::{Kind, files_of, finding, judge_room};
 
 pub(in crate::checkup) fn examine(places: &Places) -> Vec<Finding> {
-    let own = rustix::process::geteuid().as_raw();
+    let own = places.owner;
     let mut found = Vec::new();
     let mut folders = BTreeSet::new();
     for (what, path, kind) in files_of(places) {
@@ -64,6 +64,8 @@ struct Facts {
     owner: u32,
     group: u32,
     mode: u32,
+    /// Of what it stands in.
+    owner_above: u32,
     /// Whether every folder above lets everybody through.
     is_reached: bool,
     has_access_list: bool,
@@ -82,6 +84,7 @@ impl Facts {
             owner: metadata.uid(),
             group: metadata.gid(),
             mode: metadata.mode() & 0o7777,
+            owner_above: path.parent().and_then(|above| fs::metadata(above).ok()).map_or(0, |m| m.uid()),
             is_reached: path.ancestors().skip(1).all(lets_through),
             has_access_list: has_access_list(path),
         }
@@ -139,9 +142,11 @@ fn judge_file(what: &str, path: &Path, kind: Kind, facts: Facts, own: u32) -> Ve
     // A socket that the system's service manager keeps is root's, and anybody may knock.
     let may_be_roots = matches!(kind, Kind::Readable | Kind::Socket) && owner == 0;
     if owner != own && !may_be_roots {
+        let or_root = if kind == Kind::Readable && own != 0 { " or to root" } else { "" };
+        let wanted = if kind == Kind::Readable && facts.owner_above == 0 { 0 } else { own };
         problem(
-            format!("the {what} belongs to user {owner} and must belong to user {own}"),
-            format!("sudo chown {own} {}", quoted(path)),
+            format!("the {what} belongs to user {owner} and must belong to user {own}{or_root}"),
+            format!("sudo chown {wanted} {}", quoted(path)),
         );
     }
     let wrong = match kind {
@@ -195,7 +200,12 @@ fn judge_folder(folder: &Path, is_ours: bool, owner: u32, mode: u32, own: u32) -
     // In a sticky folder nobody else can rename or remove what is ours.
     if is_open && (is_ours || mode & STICKY == 0) {
         let found = format!("the folder has mode {mode:04o}: others could exchange what is in it");
-        let mend = if is_ours && (mode & STICKY != 0 || owner != own) {
+        // By its name it is for nothing else.
+        let is_for_us =
+            folder.file_name().is_some_and(|name| name == "procurify-token") && mode & STICKY == 0;
+        let mend = if is_for_us && owner != own {
+            format!("sudo chmod go-w {}", quoted(folder))
+        } else if is_ours && (mode & STICKY != 0 || owner != own) {
             "others need this folder as it is: move what is ours, and name its new place in the configuration"
                 .to_owned()
         } else {
@@ -211,16 +221,17 @@ fn room_beside(vault: &Path) -> Option<Finding> {
     let folder = vault.parent()?;
     let room = rustix::fs::statvfs(folder).ok()?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
-    let needed = fs::metadata(vault).map_or(0, |metadata| metadata.len()).saturating_mul(2).max(LEAST_ROOM);
-    let is_read_only = room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-    let (found, mend) = if is_read_only {
-        ("its file system is mounted read-only: no change can be stored".to_owned(), "findmnt --target")
-    } else if free < needed {
-        (format!("only {} kB are free on its disk: changes cannot be stored", free / 1024), "df -h")
-    } else {
-        return None;
-    };
-    Some(finding(Severity::Problem, folder, found, format!("{mend} {}", quoted(folder))))
+    let needed = fs::metadata(vault).map_or(0, |metadata| metadata.len());
+    if room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let found = "its file system is mounted read-only: no change can be stored".to_owned();
+        return Some(finding(
+            Severity::Problem,
+            folder,
+            found,
+            format!("findmnt --target {}", quoted(folder)),
+        ));
+    }
+    judge_room(folder, free, needed, &format!("df -h {}", quoted(folder)))
 }
 
 #[cfg(test)]
@@ -234,6 +245,7 @@ mod tests {
         owner: OWN,
         group: 100,
         mode: 0o600,
+        owner_above: OWN,
         is_reached: true,
         has_access_list: false,
     };
@@ -268,6 +280,19 @@ mod tests {
             assert!(mend.contains("move what is ours"), "{mend}");
         }
         assert!(judge_folder(Path::new("/"), false, 65534, 0o755, OWN).is_none());
+    }
+
+    #[test]
+    fn roots_own_folder_for_us_is_closed_and_what_is_roots_is_given_back_to_root() {
+        let mend =
+            |owner| judge_folder(Path::new("/etc/procurify-token"), true, owner, 0o777, OWN).unwrap().mend;
+        assert_eq!(mend(0), "sudo chmod go-w '/etc/procurify-token'");
+        assert_eq!(mend(OWN), "chmod 700 '/etc/procurify-token'");
+        let (_, found, mend) = told(Kind::Readable, Facts { owner: 7, owner_above: 0, ..GOOD });
+        assert!(found.ends_with("must belong to user 1000 or to root"), "{found}");
+        assert!(mend.starts_with("sudo chown 0 "), "{mend}");
+        let (_, _, mend) = told(Kind::Readable, Facts { owner: 7, ..GOOD });
+        assert!(mend.starts_with("sudo chown 1000 "), "{mend}");
     }
 
     #[test]

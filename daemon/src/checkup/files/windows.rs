@@ -9,7 +9,7 @@ use procurify_token_protocol::{Finding, Severity};
 use procurify_token_windows::{Grants, Security, closing, free_space, own_identity};
 
 use super::super::Places;
-use super::{Kind, LEAST_ROOM, files_of, finding};
+use super::{Kind, files_of, finding, judge_room};
 
 pub(in crate::checkup) fn examine(places: &Places) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -59,7 +59,6 @@ fn unseen(what: &str, path: &Path, error: &io::Error) -> Finding {
 fn room_beside(vault: &Path) -> Option<Finding> {
     let folder = vault.parent()?;
     let free = free_space(folder).ok()?;
-    let needed = fs::metadata(vault).map_or(0, |metadata| metadata.len()).saturating_mul(2).max(LEAST_ROOM);
-    let found = || format!("only {} kB are free on its disk: changes cannot be stored", free / 1024);
-    (free < needed).then(|| finding(Severity::Problem, folder, found(), "free some space".to_owned()))
+    let needed = fs::metadata(vault).map_or(0, |metadata| metadata.len());
+    judge_room(folder, free, needed, "free some space")
 }
