@@ -64,7 +64,10 @@ pub(super) enum Unfit {
 /// # Errors
 /// [`Unfit`], with what to type; or that it cannot be looked at.
 pub fn judge_settings(file: &Path, own: u32) -> io::Result<()> {
-    let groups = account(&own.to_string()).map(|account| account.groups).unwrap_or_default();
+    let is_another = own != geteuid().as_raw();
+    // A name service may take its time, and the daemon itself has no need of it.
+    let groups = if is_another { account(&own.to_string()) } else { None };
+    let groups = groups.map(|account| account.groups).unwrap_or_default();
     let real = fs::canonicalize(file).ok();
     // What is no name in a file system (a pipe by way of /dev/fd) leads nowhere else.
     for file in [Some(file), real.as_deref()].into_iter().flatten() {
@@ -77,7 +80,7 @@ pub fn judge_settings(file: &Path, own: u32) -> io::Result<()> {
             };
             let facts = Facts::of(path, &metadata);
             judge(path, facts, own, is_private).map_err(io::Error::other)?;
-            if own != geteuid().as_raw() {
+            if is_another {
                 judge_access(path, facts, own, &groups, metadata.is_dir()).map_err(io::Error::other)?;
             }
         }
