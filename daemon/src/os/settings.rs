@@ -62,7 +62,7 @@ pub(super) enum Unfit {
 /// Judges a configuration file and its folder, for a daemon of the user `own`. What is not there is nobody's to judge.
 ///
 /// # Errors
-/// [`Unfit`], with what to type; or that it cannot be looked at.
+/// Who could change it, or why the daemon cannot read it, with what to type; or that it cannot be looked at.
 pub fn judge_settings(file: &Path, own: u32) -> io::Result<()> {
     let is_another = own != geteuid().as_raw();
     // A name service may take its time, and the daemon itself has no need of it.
