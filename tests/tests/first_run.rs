@@ -175,13 +175,7 @@ fn a_daemon_that_goes_meanwhile_costs_nothing_that_was_typed() {
     let home = Home::new(&["acme"]);
     let daemon = home.start();
     home.init();
-    let mut terminal = add(&home, &["acme"]);
-    terminal
-        .shows("empty): ")
-        .types("\r")
-        .shows("Client id: ")
-        .types("sandbox-acme\r")
-        .shows("Client secret: ");
+    let mut terminal = at_the_secret(&home);
     daemon.kill9();
     terminal.types(&format!("{SECRET}\r")).shows("acme is stored durably");
     ended(&mut terminal, 0);
@@ -193,13 +187,7 @@ fn what_was_typed_is_kept_until_it_can_be_stored() {
     let home = Home::new(&["acme"]);
     let _daemon = home.start();
     home.init();
-    let mut terminal = add(&home, &["acme"]);
-    terminal
-        .shows("empty): ")
-        .types("\r")
-        .shows("Client id: ")
-        .types("sandbox-acme\r")
-        .shows("Client secret: ");
+    let mut terminal = at_the_secret(&home);
     home.command(["lock"]).run().succeeds();
     terminal
         .types(&format!("{SECRET}\r"))
@@ -243,13 +231,7 @@ fn no_second_vault_is_made_where_the_first_one_has_gone_meanwhile() {
     let home = Home::new(&["acme"]);
     let daemon = home.start();
     home.init();
-    let mut terminal = add(&home, &["acme"]);
-    terminal
-        .shows("empty): ")
-        .types("\r")
-        .shows("Client id: ")
-        .types("sandbox-acme\r")
-        .shows("Client secret: ");
+    let mut terminal = at_the_secret(&home);
     assert!(daemon.stop().success());
     let (vault, elsewhere) = (home.data_folder().join("vault"), home.path().join("vault"));
     fs::rename(&vault, &elsewhere).unwrap();
@@ -266,13 +248,7 @@ fn what_an_attempt_has_stored_without_an_answer_is_known_for_stored() {
     let home = Home::new(&["acme"]);
     let _daemon = home.start();
     home.init();
-    let mut terminal = add(&home, &["acme"]);
-    terminal
-        .shows("empty): ")
-        .types("\r")
-        .shows("Client id: ")
-        .types("sandbox-acme\r")
-        .shows("Client secret: ");
+    let mut terminal = at_the_secret(&home);
     home.command(["lock"]).run().succeeds();
     terminal.types(&format!("{SECRET}\r")).shows("gives up. ");
     home.command(["unlock"]).run().succeeds();
@@ -344,6 +320,18 @@ fn the_next_pair_may_be_pasted_too() {
 fn add(home: &Home, words: &[&str]) -> Terminal {
     let words = [&["add"], words].concat();
     Terminal::open(home, &words, (100, 40), &[("PROCURIFY_TOKEN_AUTOSTART", "auto")])
+}
+
+/// The same up to the question for the secret.
+fn at_the_secret(home: &Home) -> Terminal {
+    let mut terminal = add(home, &["acme"]);
+    terminal
+        .shows("empty): ")
+        .types("\r")
+        .shows("Client id: ")
+        .types("sandbox-acme\r")
+        .shows("Client secret: ");
+    terminal
 }
 
 /// The same up to the question for a recovery code.
