@@ -125,7 +125,7 @@ impl Daemon {
             clock,
             policy: Policy { rate: 1000, ..Policy::default() },
             places: Places {
-                owner: rustix::process::geteuid().as_raw(),
+                owner: crate::os::effective_user().uid().unwrap_or_default(),
                 config: path("config/config.toml"),
                 vault: VaultPaths::new(path("data/vault"), path("config/vault.key")),
                 cache: path("state/tokens.redb"),
