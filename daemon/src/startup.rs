@@ -1,9 +1,8 @@
 //! The only place where the parts are joined, and taken apart again.
 //!
 //! Two threads have a runtime of their own: one talks with callers, the other runs the driver; two more write audit records and look
-//! at callers' processes. So a token request,
-//! a key derivation or a slow disk never holds up a `get` whose token is in memory. A little long: what depends on its order is
-//! in one place.
+//! at callers' processes. So a token request, a key derivation or a slow disk never holds up a `get` whose token is in memory. A little
+//! long: what depends on its order is in one place.
 
 use std::convert::Infallible;
 #[cfg(unix)]
