@@ -354,7 +354,7 @@ fn expand(key: &[u8], salt: &[u8], label: &str, out: &mut [u8; KEY_LEN]) {
 /// buffer for one, and wipes none of them.
 #[inline(never)]
 fn burn_stack() {
-    let mut dead = [0_u8; DEAD_STACK];
+    let mut dead = [0_u64; DEAD_STACK / size_of::<u64>()];
     dead.zeroize();
     std::hint::black_box(&mut dead);
 }
