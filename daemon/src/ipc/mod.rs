@@ -4,6 +4,7 @@
 //! vault, a client secret in use, or the network.
 
 mod acquaintances;
+mod bells;
 mod binding;
 mod listener;
 mod places;

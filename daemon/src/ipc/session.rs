@@ -3,12 +3,13 @@
 //! A session trusts nothing that arrives. Whatever a caller does, it holds up nobody else: what it may leave unfinished
 //! is bounded in bytes, in requests and in time. A little long: what becomes of a request is to be seen in one place.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
+use super::bells::{Bells, Rung};
 use super::places::Place;
 use super::service::Service;
 use super::witness::{self, Act, Lately};
@@ -112,6 +114,13 @@ type Frame = Zeroizing<Vec<u8>>;
 /// The connection is of no more use.
 struct Closed;
 
+/// What a conversation goes on with.
+enum Next {
+    Reply(Frame),
+    Arrived(io::Result<usize>),
+    Rung(Rung),
+}
+
 /// Whether a whole request has arrived.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -126,19 +135,21 @@ where
 {
     async fn run(&mut self) {
         let mut buffer = FrameBuffer::new(frame::MAX_REQUEST);
-        let mut stopping = self.service.stopping.clone();
-        let mut stopped = pin!(stopped(&mut stopping));
+        let service = Arc::clone(&self.service);
+        let mut stopping = service.stopping.clone();
+        let stopped = pin!(stopped(&mut stopping));
         let mut is_open = true;
         let now = Instant::now();
         let (mut patience_ends, mut look_at) = (now + IDLE, now);
         // It may ring too early, for whoever was served meanwhile has more time: to set it anew for each request would cost more
         // than the request.
-        let mut alarm = pin!(tokio::time::sleep_until(patience_ends));
+        let alarm = pin!(tokio::time::sleep_until(patience_ends));
+        let mut bells = Bells::new(&service.stopping, stopped, alarm);
         let mut has_begun = false;
         loop {
             let Ok(progress) = self.take_requests(&mut buffer).await else { return };
             // A caller that never rests would not let it be asked for below.
-            is_open &= self.service.stopping.has_changed().is_ok_and(|is_stopping| !is_stopping);
+            is_open &= bells.is_quiet();
             if !is_open && self.pending.is_empty() {
                 return;
             }
@@ -158,14 +169,12 @@ where
                 false => Some(look_at),
             };
             if let Some(at) = alarm_at
-                && at < alarm.deadline()
+                && at < bells.alarm_at()
             {
-                alarm.as_mut().reset(at);
+                bells.set_alarm(at);
             }
-            tokio::select! {
-                // In this order: replies first, then what arrives; whether to stop, and the time, matter where there is neither.
-                biased;
-                Some(reply) = self.pending.next(), if !self.pending.is_empty() => {
+            match self.next(&mut buffer, may_read, &mut bells, (is_open, alarm_at.is_some())).await {
+                Next::Reply(reply) => {
                     let began = Instant::now();
                     if self.send(&reply).await.is_err() {
                         return;
@@ -177,33 +186,54 @@ where
                         (false, _) => Instant::now() + IDLE,
                     };
                 }
-                count = self.stream.read(buffer.space()), if may_read => match count {
-                    Ok(0) => is_open = false,
-                    Ok(count) => {
-                        buffer.filled(count);
-                        has_begun = !is_within_frame;
-                        if let Some(place) = &self.place {
-                            place.turn().await;
-                        }
+                Next::Arrived(Ok(0)) | Next::Rung(Rung::Stopped) => is_open = false,
+                Next::Arrived(Ok(count)) => {
+                    buffer.filled(count);
+                    has_begun = !is_within_frame;
+                    if let Some(place) = &self.place {
+                        place.turn().await;
                     }
-                    Err(_) => return,
-                },
-                () = &mut stopped, if is_open => is_open = false,
-                () = &mut alarm, if alarm_at.is_some() => {
+                }
+                Next::Arrived(Err(_)) => return,
+                Next::Rung(Rung::Alarm) => {
                     let at = alarm_at.unwrap_or(patience_ends);
                     let now = Instant::now();
                     if now < at {
-                        alarm.as_mut().reset(at);
+                        bells.set_alarm(at);
                         continue;
                     }
                     if may_read || self.has_hung_up() {
                         return;
                     }
                     look_at = now + LOOK;
-                    alarm.as_mut().reset(look_at);
+                    bells.set_alarm(look_at);
                 }
             }
         }
+    }
+
+    /// Whatever comes first, in this order: replies, then what arrives; whether to stop, and the time, matter where there is neither.
+    async fn next(
+        &mut self,
+        buffer: &mut FrameBuffer,
+        may_read: bool,
+        bells: &mut Bells<'_, impl Future<Output = ()>>,
+        (to_stopped, to_alarm): (bool, bool),
+    ) -> Next {
+        let Self { stream, pending, .. } = self;
+        let mut read = pin!(stream.read(buffer.space()));
+        poll_fn(|context| {
+            if !pending.is_empty()
+                && let Poll::Ready(Some(reply)) = pending.poll_next_unpin(context)
+            {
+                return Poll::Ready(Next::Reply(reply));
+            }
+            if may_read && let Poll::Ready(count) = read.as_mut().poll(context) {
+                return Poll::Ready(Next::Arrived(count));
+            }
+            bells.poll(context, to_stopped, to_alarm).map(Next::Rung)
+        })
+        .await
     }
 
     /// Starts or answers every whole request that has arrived, as far as there is room for it.

@@ -1,0 +1,126 @@
+//! What wakes a conversation beside its socket: the end of the daemon, and an alarm.
+//!
+//! To ask both of them again for each request would take longer than to look the token up. They are asked once, and then only where one
+//! of them has rung, or where another task would have to be woken. What becomes of it is for the session.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+/// The two, on whoever's stack they are.
+pub(super) struct Bells<'a, F> {
+    stopping: &'a watch::Receiver<bool>,
+    stopped: Pin<&'a mut F>,
+    alarm: Pin<&'a mut Sleep>,
+    /// Whom both of them would wake.
+    wakes: Option<Waker>,
+}
+
+/// Which one it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rung {
+    Stopped,
+    Alarm,
+}
+
+impl<'a, F: Future<Output = ()>> Bells<'a, F> {
+    /// `stopped` is done once `stopping`, in which nobody has seen a change, has changed.
+    pub(super) fn new(
+        stopping: &'a watch::Receiver<bool>,
+        stopped: Pin<&'a mut F>,
+        alarm: Pin<&'a mut Sleep>,
+    ) -> Self {
+        Self { stopping, stopped, alarm, wakes: None }
+    }
+
+    /// Whether the daemon has not been told to stop.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stopping.has_changed().is_ok_and(|is_stopping| !is_stopping)
+    }
+
+    /// When the alarm rings.
+    pub(super) fn alarm_at(&self) -> Instant {
+        self.alarm.deadline()
+    }
+
+    /// Has the alarm ring at another time.
+    pub(super) fn set_alarm(&mut self, at: Instant) {
+        self.alarm.as_mut().reset(at);
+        self.wakes = None;
+    }
+
+    /// Whether one has rung of those that are listened for; whoever asks is woken when one does. Who no longer listens for the end
+    /// does not begin to again.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, to_stopped: bool, to_alarm: bool) -> Poll<Rung> {
+        let wakes_us = self.wakes.as_ref().is_some_and(|wakes| wakes.will_wake(context.waker()));
+        let may_have_rung = to_stopped && !self.is_quiet() || to_alarm && self.alarm.is_elapsed();
+        if wakes_us && !may_have_rung {
+            return Poll::Pending;
+        }
+        if to_stopped && self.stopped.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Rung::Stopped);
+        }
+        if self.alarm.as_mut().poll(context).is_ready() {
+            // Nobody is woken by it any more.
+            self.wakes = None;
+            return if to_alarm { Poll::Ready(Rung::Alarm) } else { Poll::Pending };
+        }
+        self.wakes = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    async fn ended(stopping: &mut watch::Receiver<bool>) {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_rings_whoever_waits_and_however_often_was_asked_before() {
+        let (stop, stopping) = watch::channel(false);
+        let mut seen = stopping.clone();
+        let start = Instant::now();
+        let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep_until(start + HOUR)));
+        let mut bells = Bells::new(&stopping, stopped, alarm);
+        for _ in 0..3 {
+            assert_eq!(poll_fn(|context| bells.poll(context, true, true)).now_or_never(), None);
+        }
+        assert_eq!(poll_fn(|context| bells.poll(context, true, true)).await, Rung::Alarm);
+        assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
+        bells.set_alarm(start + 2 * HOUR);
+        let (_, rung) = tokio::join!(
+            async {
+                tokio::time::sleep(HOUR / 2).await;
+                stop.send_replace(true)
+            },
+            poll_fn(|context| bells.poll(context, true, true)),
+        );
+        assert!(rung == Rung::Stopped && !bells.is_quiet());
+        assert_eq!(poll_fn(|context| bells.poll(context, false, true)).await, Rung::Alarm);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_nobody_listens_for_is_heard_once_somebody_does() {
+        let (_stop, stopping) = watch::channel(false);
+        let mut seen = stopping.clone();
+        let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep(HOUR)));
+        let mut bells = Bells::new(&stopping, stopped, alarm);
+        let unheard = poll_fn(|context| bells.poll(context, true, false));
+        assert!(tokio::time::timeout(2 * HOUR, unheard).await.is_err());
+        assert_eq!(poll_fn(|context| bells.poll(context, true, true)).now_or_never(), Some(Rung::Alarm));
+    }
+}
