@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use procurify_token_client::blocking::Client;
-use procurify_token_protocol::{Answer, MOST_IN_PIECE, Piece, RefusalCode, Request, VaultState, codec};
+use procurify_token_protocol::{
+    Answer, MOST_IN_PIECE, MOST_IN_UPLOAD, Piece, RefusalCode, Request, VaultState, codec,
+};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -91,15 +93,35 @@ fn told(file: &Path, faults: &Faults) -> Failure {
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unreadable = |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display()));
+    let bytes = if path == Path::new("-") {
+        up_to_the_most(io::stdin().lock()).map_err(unreadable)?
+    } else {
+        let file = File::open(path).map_err(unreadable)?;
+        if system::others_may_read(&file).map_err(unreadable)? {
+            say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
+        }
+        up_to_the_most(file).map_err(unreadable)?
+    };
+    bytes.ok_or_else(|| {
+        let message = format!("{} is longer than what can be imported in one go (256 MiB)", path.display());
+        Failure::new(ExitCode::Usage, message).hint("split it, and import one part after the other")
+    })
+}
+
+/// Reads to the end; `None` where that is farther away than anything of use is long, as in a device.
+pub(super) fn up_to_the_most(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes).map_err(unreadable)?;
-        return Ok(bytes);
+    from.take(MOST_IN_UPLOAD as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= MOST_IN_UPLOAD).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_not_read_to_it() {
+        assert_eq!(up_to_the_most(&b"[]"[..]).unwrap().as_deref(), Some(&b"[]".to_vec()));
+        assert!(up_to_the_most(io::repeat(0)).unwrap().is_none());
     }
-    let mut file = File::open(path).map_err(unreadable)?;
-    if system::others_may_read(&file).map_err(unreadable)? {
-        say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
-    }
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
 }

@@ -1,8 +1,9 @@
 //! `restore`: a backup takes the place of a vault that is not there.
 
-use std::fs;
+use std::fs::File;
+use std::io;
 
-use procurify_token_protocol::{Answer, MOST_IN_UPLOAD, Request};
+use procurify_token_protocol::{Answer, Request};
 
 use super::{PATIENCE, import, kinds, unexpected};
 use crate::args::FileArgs;
@@ -11,16 +12,17 @@ use crate::exit::{ExitCode, Failure};
 use crate::{report, say};
 
 pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
-    let sealed = fs::read(&args.file)
-        .map_err(|error| Failure::new(ExitCode::Usage, format!("{}: {error}", args.file.display())))?;
+    let unreadable =
+        |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", args.file.display()));
     let unusable = |why: &str| Failure::new(ExitCode::Usage, format!("{} {why}", args.file.display()));
-    if sealed.is_empty() {
-        return Err(unusable("is empty, so it is no backup"));
-    }
-    if sealed.len() > MOST_IN_UPLOAD {
-        return Err(unusable("is longer than what can be restored this way").hint(
+    let file = File::open(&args.file).map_err(unreadable)?;
+    let Some(sealed) = import::up_to_the_most(file).map_err(unreadable)? else {
+        return Err(unusable("is longer than what can be restored this way (256 MiB)").hint(
             "procurify-token stop; then copy it to where the vault has to be, for its owner alone (mode 600)",
         ));
+    };
+    if sealed.is_empty() {
+        return Err(unusable("is empty, so it is no backup"));
     }
     let mut client = daemon.connect()?;
     import::upload(&mut client, &sealed, "restoring")?;
