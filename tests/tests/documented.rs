@@ -33,7 +33,7 @@ use How::{Alone, Answering, But, Not, Run, Until};
 
 const COMMANDS: &[(&str, How)] = &[
     // README.md: two commands, and five minutes.
-    ("cargo build --release && target/release/procurify-token demo", Not("the last step of .ci/run")),
+    ("cargo build --release && target/release/procurify-token demo", Not("a step of .ci/run")),
     ("cargo test --workspace", Not("what runs this test")),
     ("mkdir -p ~/.local/bin", Run(nothing)),
     (

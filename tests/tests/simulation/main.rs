@@ -8,7 +8,7 @@
 //!
 //! | variable | |
 //! | --- | --- |
-//! | `SIMULATION_HISTORIES=1000000` | a longer run than the 10,000 of every test run, with a fortieth as many drivers |
+//! | `SIMULATION_HISTORIES=1000000` | a longer run than the 10,000 of every test run, with a fiftieth as many drivers |
 //! | `SIMULATION_SEED=N` | this history alone, with all its events |
 //!
 //! | file | what |
@@ -116,5 +116,5 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
 }
 
 const HISTORIES: u64 = 10_000;
-const KEEPERS_FOR_A_DRIVER: u64 = 40;
+const KEEPERS_FOR_A_DRIVER: u64 = 50;
 const EVENTS: usize = 150;
