@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep};
 
 /// The two, on whoever's stack they are.
@@ -68,7 +69,8 @@ impl<'a, F: Future<Output = ()>> Bells<'a, F> {
             self.wakes = None;
             return if to_alarm { Poll::Ready(Rung::Alarm) } else { Poll::Pending };
         }
-        self.wakes = Some(context.waker().clone());
+        // A task that has been busy for long is told to come again, and neither of the two has noted whom to wake.
+        self.wakes = has_budget_remaining().then(|| context.waker().clone());
         Poll::Pending
     }
 }
@@ -80,6 +82,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::FutureExt as _;
+    use tokio::task::coop::poll_proceed;
 
     use super::*;
 
@@ -122,5 +125,27 @@ mod tests {
         let unheard = poll_fn(|context| bells.poll(context, true, false));
         assert!(tokio::time::timeout(2 * HOUR, unheard).await.is_err());
         assert_eq!(poll_fn(|context| bells.poll(context, true, true)).now_or_never(), Some(Rung::Alarm));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn they_ring_also_where_the_task_had_no_time_left_when_it_asked() {
+        // In a task, as conversations are: only there a waker is known for the same one.
+        let task = async {
+            let (_stop, stopping) = watch::channel(false);
+            let mut seen = stopping.clone();
+            let start = Instant::now();
+            let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep(HOUR)));
+            let mut bells = Bells::new(&stopping, stopped, alarm);
+            let mut has_time = true;
+            let rung = poll_fn(|context| {
+                while has_time && let Poll::Ready(progress) = poll_proceed(context) {
+                    progress.made_progress();
+                }
+                has_time = false;
+                bells.poll(context, true, true)
+            });
+            assert_eq!(tokio::time::timeout(2 * HOUR, rung).await, Ok(Rung::Alarm));
+            assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
+        };
+        tokio::spawn(task).await.unwrap();
     }
 }

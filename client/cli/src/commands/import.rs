@@ -94,13 +94,13 @@ fn told(file: &Path, faults: &Faults) -> Failure {
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unreadable = |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", path.display()));
     let bytes = if path == Path::new("-") {
-        up_to_the_most(io::stdin().lock()).map_err(unreadable)?
+        up_to(MOST_IN_UPLOAD, io::stdin().lock()).map_err(unreadable)?
     } else {
         let file = File::open(path).map_err(unreadable)?;
         if system::others_may_read(&file).map_err(unreadable)? {
             say::warning(&format!("others can read {0}; to change that: chmod 600 {0}", path.display()));
         }
-        up_to_the_most(file).map_err(unreadable)?
+        up_to(MOST_IN_UPLOAD, file).map_err(unreadable)?
     };
     bytes.ok_or_else(|| {
         let message = format!("{} is longer than what can be imported in one go (256 MiB)", path.display());
@@ -108,11 +108,11 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     })
 }
 
-/// Reads to the end; `None` where that is farther away than anything of use is long, as in a device.
-pub(super) fn up_to_the_most(from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// Reads to the end; `None` where that is farther away than so many bytes, as in a device.
+pub(super) fn up_to(most: usize, from: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut bytes = Zeroizing::new(Vec::new());
-    from.take(MOST_IN_UPLOAD as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= MOST_IN_UPLOAD).then_some(bytes))
+    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= most).then_some(bytes))
 }
 
 #[cfg(test)]
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_not_read_to_it() {
-        assert_eq!(up_to_the_most(&b"[]"[..]).unwrap().as_deref(), Some(&b"[]".to_vec()));
-        assert!(up_to_the_most(io::repeat(0)).unwrap().is_none());
+        assert_eq!(up_to(2, &b"[]"[..]).unwrap().as_deref(), Some(&b"[]".to_vec()));
+        assert!(up_to(1, &b"[]"[..]).unwrap().is_none());
+        assert!(up_to(1 << 16, io::repeat(0)).unwrap().is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use procurify_token_protocol::{Answer, Request};
+use procurify_token_protocol::{Answer, MOST_IN_UPLOAD, Request};
 
 use super::{PATIENCE, import, kinds, unexpected};
 use crate::args::FileArgs;
@@ -16,7 +16,7 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
         |error: io::Error| Failure::new(ExitCode::Usage, format!("{}: {error}", args.file.display()));
     let unusable = |why: &str| Failure::new(ExitCode::Usage, format!("{} {why}", args.file.display()));
     let file = File::open(&args.file).map_err(unreadable)?;
-    let Some(sealed) = import::up_to_the_most(file).map_err(unreadable)? else {
+    let Some(sealed) = import::up_to(MOST_IN_UPLOAD, file).map_err(unreadable)? else {
         return Err(unusable("is longer than what can be restored this way (256 MiB)").hint(
             "procurify-token stop; then copy it to where the vault has to be, for its owner alone (mode 600)",
         ));
