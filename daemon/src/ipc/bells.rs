@@ -92,44 +92,73 @@ mod tests {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
+    /// In a task, as conversations are: only there a waker is known for the same one.
+    async fn in_a_task(test: impl Future<Output = ()> + Send + 'static) {
+        tokio::time::timeout(24 * HOUR, tokio::spawn(test)).await.expect("it rings within a day").unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn each_rings_whoever_waits_and_however_often_was_asked_before() {
-        let (stop, stopping) = watch::channel(false);
-        let mut seen = stopping.clone();
-        let start = Instant::now();
-        let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep_until(start + HOUR)));
-        let mut bells = Bells::new(&stopping, stopped, alarm);
-        for _ in 0..3 {
-            assert_eq!(poll_fn(|context| bells.poll(context, true, true)).now_or_never(), None);
-        }
-        assert_eq!(poll_fn(|context| bells.poll(context, true, true)).await, Rung::Alarm);
-        assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
-        bells.set_alarm(start + 2 * HOUR);
-        let (_, rung) = tokio::join!(
-            async {
+    async fn each_rings_however_often_was_asked_before() {
+        in_a_task(async {
+            let (stop, stopping) = watch::channel(false);
+            let mut seen = stopping.clone();
+            let start = Instant::now();
+            let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep_until(start + HOUR)));
+            let mut bells = Bells::new(&stopping, stopped, alarm);
+            for _ in 0..3 {
+                assert_eq!(poll_fn(|context| bells.poll(context, true, true)).now_or_never(), None);
+            }
+            let mut asked = 0;
+            let alarm = poll_fn(|context| {
+                asked += 1;
+                bells.poll(context, true, true)
+            });
+            assert_eq!((alarm.await, asked), (Rung::Alarm, 2));
+            assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
+            bells.set_alarm(start + 2 * HOUR);
+            tokio::spawn(async move {
                 tokio::time::sleep(HOUR / 2).await;
-                stop.send_replace(true)
-            },
-            poll_fn(|context| bells.poll(context, true, true)),
-        );
-        assert!(rung == Rung::Stopped && !bells.is_quiet());
-        assert_eq!(poll_fn(|context| bells.poll(context, false, true)).await, Rung::Alarm);
+                stop.send_replace(true);
+            });
+            assert_eq!(poll_fn(|context| bells.poll(context, true, true)).await, Rung::Stopped);
+            assert!(!bells.is_quiet() && start.elapsed() < 2 * HOUR);
+            assert_eq!(poll_fn(|context| bells.poll(context, false, true)).await, Rung::Alarm);
+        })
+        .await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_alarm_that_nobody_listens_for_is_heard_once_somebody_does() {
-        let (_stop, stopping) = watch::channel(false);
-        let mut seen = stopping.clone();
-        let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep(HOUR)));
-        let mut bells = Bells::new(&stopping, stopped, alarm);
-        let unheard = poll_fn(|context| bells.poll(context, true, false));
-        assert!(tokio::time::timeout(2 * HOUR, unheard).await.is_err());
-        assert_eq!(poll_fn(|context| bells.poll(context, true, true)).now_or_never(), Some(Rung::Alarm));
+        in_a_task(async {
+            let (_stop, stopping) = watch::channel(false);
+            let mut seen = stopping.clone();
+            let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep(HOUR)));
+            let mut bells = Bells::new(&stopping, stopped, alarm);
+            let unheard = poll_fn(|context| bells.poll(context, true, false));
+            assert!(tokio::time::timeout(2 * HOUR, unheard).await.is_err());
+            let heard = poll_fn(|context| bells.poll(context, true, true));
+            assert_eq!(heard.now_or_never(), Some(Rung::Alarm));
+        })
+        .await;
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_is_woken_though_another_asked_before() {
+        in_a_task(async {
+            let (_stop, stopping) = watch::channel(false);
+            let mut seen = stopping.clone();
+            let (stopped, alarm) = (pin!(ended(&mut seen)), pin!(tokio::time::sleep(HOUR)));
+            let mut bells = Bells::new(&stopping, stopped, alarm);
+            assert!(bells.poll(&mut Context::from_waker(Waker::noop()), true, true).is_pending());
+            let rung = poll_fn(|context| bells.poll(context, true, true));
+            assert_eq!(tokio::time::timeout(2 * HOUR, rung).await, Ok(Rung::Alarm));
+        })
+        .await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn they_ring_also_where_the_task_had_no_time_left_when_it_asked() {
-        // In a task, as conversations are: only there a waker is known for the same one.
-        let task = async {
+        in_a_task(async {
             let (_stop, stopping) = watch::channel(false);
             let mut seen = stopping.clone();
             let start = Instant::now();
@@ -145,7 +174,7 @@ mod tests {
             });
             assert_eq!(tokio::time::timeout(2 * HOUR, rung).await, Ok(Rung::Alarm));
             assert_eq!(start.elapsed().as_secs(), HOUR.as_secs());
-        };
-        tokio::spawn(task).await.unwrap();
+        })
+        .await;
     }
 }

@@ -103,7 +103,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         up_to(MOST_IN_UPLOAD, file).map_err(unreadable)?
     };
     bytes.ok_or_else(|| {
-        let message = format!("{} is longer than what can be imported in one go (256 MiB)", path.display());
+        let (path, most) = (path.display(), MOST_IN_UPLOAD >> 20);
+        let message = format!("{path} is longer than what can be imported in one go ({most} MiB)");
         Failure::new(ExitCode::Usage, message).hint("split it, and import one part after the other")
     })
 }

@@ -17,7 +17,8 @@ pub(super) fn run(daemon: &Daemon, args: &FileArgs) -> Result<(), Failure> {
     let unusable = |why: &str| Failure::new(ExitCode::Usage, format!("{} {why}", args.file.display()));
     let file = File::open(&args.file).map_err(unreadable)?;
     let Some(sealed) = import::up_to(MOST_IN_UPLOAD, file).map_err(unreadable)? else {
-        return Err(unusable("is longer than what can be restored this way (256 MiB)").hint(
+        let most = MOST_IN_UPLOAD >> 20;
+        return Err(unusable(&format!("is longer than what can be restored this way ({most} MiB)")).hint(
             "procurify-token stop; then copy it to where the vault has to be, for its owner alone (mode 600)",
         ));
     };
